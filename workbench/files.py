@@ -39,7 +39,7 @@ def atomic_write(path: str | Path, *, overwrite: bool = True) -> Iterator[Path]:
     try:
         yield aside
         _sync(aside)
-        os.replace(aside, path)
+        aside.replace(path)
         _sync(path.parent)
     except OSError as error:
         if error.errno in _FULL:

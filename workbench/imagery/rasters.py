@@ -1,0 +1,379 @@
+"""Rasters opened safely and read by masked windows: one file, or single-band files stacked by name."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import pyproj
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.windows import Window
+from shapely.affinity import affine_transform
+from shapely.geometry import Polygon
+from shapely.geometry.base import BaseGeometry
+from shapely.ops import transform as transform_geometry
+
+from workbench.errors import RasterRefused, RasterUnreadable
+from workbench.files import fingerprint as file_fingerprint
+from workbench.files import format_bytes
+from workbench.imagery import guard
+
+log = logging.getLogger(__name__)
+_OPEN_FILES = 24
+_handles = threading.local()
+_PROJ_ERRORS = (pyproj.exceptions.ProjError, ValueError)
+
+
+@dataclass(frozen=True)
+class Band:
+    """One band of a raster: where its pixels are."""
+
+    path: Path
+    number: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Raster:
+    """One georeferenced image, known by its header; pixels are read by `read`.
+
+    Attributes:
+        name: unique in its `Imagery`.
+        bands: colour bands in reading order; alpha is a mask, never a band.
+        width: columns.
+        height: rows.
+        dtype: numpy name of the pixel type.
+        transform: from pixel (col, row) to the CRS's (x, y).
+        crs: ``EPSG:...`` or WKT; None when the raster is not placed on earth: geometry is then in pixels.
+        nodata: from the file, or declared by the user.
+        fingerprint: name of the content, unchanged when the file moves.
+        date: ISO date of the imagery, if the file says so.
+        user_nodata: ``nodata`` was declared by the user, so GDAL does not know it.
+        colours: what the file says each band is (red, green, blue, grey ...).
+    """
+
+    name: str
+    bands: tuple[Band, ...]
+    width: int
+    height: int
+    dtype: str
+    transform: Affine
+    crs: str | None
+    nodata: float | None
+    fingerprint: str
+    date: str | None = None
+    user_nodata: bool = False
+    colours: tuple[str, ...] = ()
+    has_overviews: bool = False
+    has_mask: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The file of the first band."""
+        return self.bands[0].path
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files of all bands, each once."""
+        return tuple(dict.fromkeys(band.path for band in self.bands))
+
+    @property
+    def window(self) -> Window:
+        """The whole raster."""
+        return Window(0, 0, self.width, self.height)
+
+    def read(
+        self,
+        window: Window | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        bands: Sequence[int] | None = None,
+    ) -> np.ma.MaskedArray[Any, Any]:
+        """Read a window, also one that reaches beyond the raster (masked there).
+
+        Args:
+            window: pixels; the whole raster when None.
+            size: (rows, cols) to resample to: averaged when smaller, bilinear when larger.
+            bands: positions in ``self.bands``; all when None.
+
+        Returns:
+            Array (bands, rows, cols) in the raster's dtype, its mask true where there is no data.
+
+        Raises:
+            RasterUnreadable: the pixels cannot be read.
+        """
+        window = self.window if window is None else window
+        chosen = [self.bands[position] for position in (range(len(self.bands)) if bands is None else bands)]
+        rows, cols = size or (round(window.height), round(window.width))
+        data = np.zeros((len(chosen), rows, cols), self.dtype)
+        mask = np.ones((rows, cols), bool)
+        part = _overlap(window, self.width, self.height)
+        if part is not None:
+            row, col, height, width = _target(part, window, rows, cols)
+            inner_data, inner_mask = self._read_inside(part, (height, width), chosen)
+            data[:, row : row + height, col : col + width] = inner_data
+            mask[row : row + height, col : col + width] = inner_mask
+        return np.ma.MaskedArray(data, np.broadcast_to(mask, data.shape).copy())
+
+    def to_pixels(self, geometry: BaseGeometry, crs: str | None = None) -> BaseGeometry:
+        """Bring a geometry to pixel (col, row) coordinates.
+
+        Args:
+            geometry: in ``crs``.
+            crs: of the geometry; the raster's own when None.
+
+        Raises:
+            RasterRefused: the raster has no CRS, or one that cannot be related to ``crs``.
+        """
+        if crs is not None and crs != self.crs:
+            geometry = transform_geometry(transformer(crs, self._need_crs()).transform, geometry)
+        if self.crs is None:
+            return geometry
+        inverse = ~self.transform
+        return affine_transform(geometry, (inverse.a, inverse.b, inverse.d, inverse.e, inverse.c, inverse.f))
+
+    def from_pixels(self, geometry: BaseGeometry, crs: str | None = None) -> BaseGeometry:
+        """Bring a geometry from pixel coordinates to ``crs``, or to the raster's own CRS (pixels when it has none)."""
+        if self.crs is None and crs is None:
+            return geometry
+        own = self._need_crs()
+        t = self.transform
+        placed = affine_transform(geometry, (t.a, t.b, t.d, t.e, t.c, t.f))
+        return placed if crs in (None, own) else transform_geometry(transformer(own, str(crs)).transform, placed)
+
+    def footprint(self, window: Window | None = None, crs: str | None = None) -> BaseGeometry:
+        """Outline of a window on the ground (in pixels for a raster without CRS)."""
+        window = self.window if window is None else window
+        col, row, width, height = window.col_off, window.row_off, window.width, window.height
+        corners = [(col, row), (col + width, row), (col + width, row + height), (col, row + height)]
+        return self.from_pixels(Polygon(corners), crs)
+
+    @property
+    def pixel_size_m(self) -> tuple[float, float]:
+        """Metres on the ground covered by one pixel at the raster's centre, along columns and along rows.
+
+        Geodesic on WGS 84, so that Web Mercator's stretch is taken out. (1, 1) for a raster without CRS.
+        """
+        return _pixel_size_m(self)
+
+    @property
+    def mappable(self) -> bool:
+        """Whether the raster can be placed on a map of the earth."""
+        try:
+            return self.crs is not None and math.isfinite(
+                sum(transformer(self.crs, "EPSG:4326").transform(*self._centre))
+            )
+        except _PROJ_ERRORS:
+            return False
+
+    def unchanged(self) -> bool:
+        """Whether the files still have the content this raster was opened with (a quick check; see `files.sha256`)."""
+        return all(path.is_file() for path in self.paths) and content_fingerprint(self.paths) == self.fingerprint
+
+    @property
+    def _centre(self) -> tuple[float, float]:
+        return self.transform @ (self.width / 2, self.height / 2)  # type: ignore[no-any-return]
+
+    def _need_crs(self) -> str:
+        if self.crs is None:
+            raise RasterRefused(
+                f"{self.name} has no coordinate system, so a place on earth cannot be found in it. "
+                "Query it by tile or in pixels, or give it one with `rio edit-info --crs`."
+            )
+        return self.crs
+
+    def _read_inside(
+        self, window: Window, size: tuple[int, int], chosen: list[Band]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        data = np.empty((len(chosen), *size), self.dtype)
+        mask = np.zeros(size, bool)
+        shrinks = size[0] < window.height or size[1] < window.width
+        resampling = Resampling.average if shrinks else Resampling.bilinear
+        try:
+            for path in dict.fromkeys(band.path for band in chosen):
+                places = [place for place, band in enumerate(chosen) if band.path == path]
+                dataset = dataset_of(path)
+                numbers = [chosen[place].number for place in places]
+                data[places] = dataset.read(
+                    numbers, window=window, out_shape=(len(places), *size), resampling=resampling
+                )
+                if self.has_mask:
+                    mask |= dataset.dataset_mask(window=window, out_shape=size) == 0
+        except (RasterioError, MemoryError) as error:
+            raise self._unreadable(window, error) from error
+        if self.user_nodata and self.nodata is not None:
+            mask |= np.all(data == np.array(self.nodata).astype(self.dtype), axis=0)
+        if np.issubdtype(data.dtype, np.floating):
+            finite = np.isfinite(data)
+            mask |= ~finite.all(axis=0)
+            data[~finite] = 0
+        return data, mask
+
+    def _unreadable(self, window: Window, error: Exception) -> RasterUnreadable:
+        first, last = int(window.row_off), int(window.row_off + window.height) - 1
+        size = sum(path.stat().st_size for path in self.paths if path.exists())
+        return RasterUnreadable(
+            f"{self.name}: rows {first}-{last} cannot be read ({format_bytes(size)} on disk; {_reason(error)}). "
+            f'Copy it again, or leave it out with imagery.without("{self.name}").'
+        )
+
+
+@dataclass(frozen=True)
+class Imagery(Sequence[Raster]):
+    """An ordered set of rasters that belong together; reading headers only, it opens in an instant.
+
+    Attributes:
+        rasters: in the order of their names.
+        problems: files that were found but left out, and why.
+    """
+
+    rasters: tuple[Raster, ...]
+    problems: tuple[str, ...] = field(default=(), compare=False)
+
+    @overload
+    def __getitem__(self, item: int) -> Raster: ...
+    @overload
+    def __getitem__(self, item: slice) -> Sequence[Raster]: ...
+    def __getitem__(self, item: int | slice) -> Raster | Sequence[Raster]:
+        return self.rasters[item]
+
+    def __len__(self) -> int:
+        return len(self.rasters)
+
+    def __iter__(self) -> Iterator[Raster]:
+        return iter(self.rasters)
+
+    def without(self, *names: str) -> Imagery:
+        """The same imagery without the rasters of these names."""
+        unknown = set(names) - {raster.name for raster in self}
+        if unknown:
+            raise RasterUnreadable(
+                f"There is no raster named {sorted(unknown)}. Names: {[raster.name for raster in self]}."
+            )
+        return replace(self, rasters=tuple(raster for raster in self if raster.name not in names))
+
+    def by_fingerprint(self, fingerprint: str) -> Raster:
+        """The raster with this content.
+
+        Raises:
+            RasterUnreadable: none has it.
+        """
+        for raster in self:
+            if raster.fingerprint == fingerprint:
+                return raster
+        raise RasterUnreadable(
+            f"No raster here has the fingerprint {fingerprint}. Open the imagery it was made from as well."
+        )
+
+    def check(self, *, deep: bool = False, block: int = 1024) -> tuple[str, ...]:
+        """Everything wrong with the files, in words; opening proves nothing, so ``deep`` reads every block."""
+        problems = list(self.problems)
+        for raster in self:
+            if not raster.unchanged():
+                problems.append(f"{raster.name}: the file is missing or has changed since it was opened.")
+            for window in blocks(raster, block) if deep else ():
+                try:
+                    raster.read(window)
+                except RasterUnreadable as error:
+                    problems.append(str(error))
+        return tuple(problems)
+
+
+def blocks(raster: Raster, size: int) -> Iterator[Window]:
+    """Windows of at most ``size`` x ``size`` pixels that cover a raster once, row by row."""
+    for row in range(0, raster.height, size):
+        for col in range(0, raster.width, size):
+            yield Window(col, row, min(size, raster.width - col), min(size, raster.height - row))
+
+
+@lru_cache(maxsize=256)
+def transformer(source: str, target: str) -> pyproj.Transformer:
+    """The cached pyproj transformer between two CRSs, always (x, y) and (lon, lat)."""
+    return pyproj.Transformer.from_crs(source, target, always_xy=True)
+
+
+def content_fingerprint(paths: tuple[Path, ...]) -> str:
+    """The name of a raster's content, over all its files; of its address when it is remote."""
+    if str(paths[0]).startswith("/vsicurl/"):
+        return hashlib.blake2b(str(paths).encode(), digest_size=16).hexdigest()
+    if len(paths) == 1:
+        return file_fingerprint(paths[0])
+    parts = "".join(file_fingerprint(path) for path in paths)
+    return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
+
+
+def dataset_of(path: Path, *, allow_vrt: bool = False) -> Any:
+    """This thread's open handle of a file that `guard` let through: GDAL handles must not be shared between threads."""
+    cache: OrderedDict[object, Any] = _handles.__dict__.setdefault("cache", OrderedDict())
+    remote = str(path).startswith("/vsicurl/")
+    try:
+        state = None if remote else (path.stat().st_size, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise RasterUnreadable(f"{path} cannot be read ({error.strerror}). Put it back, or leave it out.") from error
+    key = (path, state)
+    if key not in cache:
+        drivers = [*guard.DRIVERS, "VRT"] if allow_vrt or path.suffix.lower() == ".vrt" else list(guard.DRIVERS)
+        try:
+            cache[key] = rasterio.open(path, driver=drivers)
+        except RasterioIOError as error:
+            size = "" if remote else f" ({format_bytes(path.stat().st_size)})"
+            raise RasterUnreadable(
+                f"{path.name}{size} cannot be opened: {_reason(error)}. Copy it again, or leave it out."
+            ) from error
+        while len(cache) > _OPEN_FILES:
+            cache.popitem(last=False)[1].close()
+    cache.move_to_end(key)
+    return cache[key]
+
+
+def _reason(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return str(cause).split("\n")[0].strip(" .")[:200]
+
+
+def _overlap(window: Window, width: int, height: int) -> Window | None:
+    col, row = max(0.0, window.col_off), max(0.0, window.row_off)
+    right, bottom = min(width, window.col_off + window.width), min(height, window.row_off + window.height)
+    return Window(col, row, right - col, bottom - row) if right > col and bottom > row else None
+
+
+def _target(part: Window, window: Window, rows: int, cols: int) -> tuple[int, int, int, int]:
+    """Where the readable part of a window lands in an output of (rows, cols): row, col, height, width."""
+    y, x = rows / window.height, cols / window.width
+    row, col = round((part.row_off - window.row_off) * y), round((part.col_off - window.col_off) * x)
+    row, col = min(row, rows - 1), min(col, cols - 1)
+    height = max(1, min(rows - row, round(part.height * y)))
+    width = max(1, min(cols - col, round(part.width * x)))
+    return row, col, height, width
+
+
+@lru_cache(maxsize=4096)
+def _pixel_size_m(raster: Raster) -> tuple[float, float]:
+    if raster.crs is None:
+        return 1.0, 1.0
+    x, y = raster._centre
+    t = raster.transform
+    try:
+        to_lonlat = transformer(raster.crs, "EPSG:4326")
+        lons, lats = to_lonlat.transform([x, x + t.a, x + t.b], [y, y + t.d, y + t.e])
+        geod = pyproj.Geod(ellps="WGS84")
+        sizes = geod.inv([lons[0]] * 2, [lats[0]] * 2, lons[1:], lats[1:])[2]
+        if all(math.isfinite(size) and size > 0 for size in sizes):
+            return float(sizes[0]), float(sizes[1])
+    except _PROJ_ERRORS as error:
+        log.info("%s: pixel size taken from its own units (%s)", raster.name, error)
+    unit = pyproj.CRS(raster.crs).axis_info[0].unit_conversion_factor or 1.0
+    return math.hypot(t.a, t.d) * unit, math.hypot(t.b, t.e) * unit

@@ -1,0 +1,128 @@
+"""Pixels made visible: stretch, thumbnails and XYZ map tiles for any dtype and band count."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rasterio.windows import Window
+
+from workbench.imagery.rasters import Raster
+
+_SAMPLE = 1024
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The linear map from pixel values to 0..1 that was used, one pair a band, so that it can be recorded and repeated."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def to_unit(self, pixels: np.ma.MaskedArray[Any, Any]) -> NDArray[np.float32]:
+        """Stretch (bands, rows, cols) to float32 0..1; masked pixels become 0."""
+        low = np.array(self.low, np.float32)[:, None, None]
+        span = np.maximum(np.array(self.high, np.float32)[:, None, None] - low, 1e-12)
+        unit = (np.ma.getdata(pixels).astype(np.float32) - low) / span
+        np.clip(unit, 0, 1, out=unit)
+        mask = np.ma.getmask(pixels)
+        if mask is not np.ma.nomask:
+            unit[mask] = 0
+        return unit  # type: ignore[no-any-return]
+
+    def apply(self, pixels: np.ma.MaskedArray[Any, Any]) -> NDArray[np.uint8]:
+        """Stretch (bands, rows, cols) to uint8; masked pixels become 0."""
+        if np.ma.getdata(pixels).dtype == np.uint8 and set(self.low) == {0.0} and set(self.high) == {255.0}:
+            return np.ma.filled(pixels, 0)  # type: ignore[no-any-return]
+        return (self.to_unit(pixels) * 255 + 0.5).astype(np.uint8)
+
+    def of(self, bands: tuple[int, ...]) -> Stretch:
+        """The stretch of some of the bands."""
+        return Stretch(tuple(self.low[band] for band in bands), tuple(self.high[band] for band in bands))
+
+
+def fit_stretch(raster: Raster) -> Stretch:
+    """The stretch of a raster: 0..255 for uint8, else the 2nd to 98th percentile of each band's valid pixels.
+
+    Read from a decimated copy of at most 1024 x 1024 pixels. Where 2 and 98 percent coincide, the full range is used,
+    so that a preview is never constant where the data are not.
+    """
+    if raster.dtype == "uint8":
+        return Stretch((0.0,) * len(raster.bands), (255.0,) * len(raster.bands))
+    pixels = sample(raster)
+    low, high = [], []
+    for band in pixels:
+        values = band.compressed().astype(np.float64)
+        ends = np.percentile(values, (2, 98)) if values.size else np.array([0.0, 1.0])
+        if ends[0] == ends[1] and values.size:
+            ends = np.array([values.min(), values.max()])
+        low.append(float(ends[0]))
+        high.append(float(ends[1]) if ends[1] > ends[0] else float(ends[0]) + 1.0)
+    return Stretch(tuple(low), tuple(high))
+
+
+def sample(raster: Raster, pixels: int = _SAMPLE) -> np.ma.MaskedArray[Any, Any]:
+    """A picture of a raster of at most ``pixels`` x ``pixels``.
+
+    Where there are no overviews, reading it whole could take minutes, so strips spread over its height are read instead.
+    """
+    size = (min(pixels, raster.height), min(pixels, raster.width))
+    if raster.has_overviews or raster.width * raster.height <= 16 * _SAMPLE**2:
+        return raster.read(size=size)
+    rows = max(1, 16 * _SAMPLE**2 // raster.width // 8)
+    tops = np.linspace(0, raster.height - rows, 8).astype(int)
+    strips = [
+        raster.read(Window(0, int(top), raster.width, rows), size=(max(1, size[0] // 8), size[1])) for top in tops
+    ]
+    return np.ma.concatenate(strips, axis=1)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def display_bands(raster: Raster) -> tuple[int, int, int]:
+    """Which bands are shown as red, green and blue: as the file says, else the first three, else the first thrice."""
+    if {"red", "green", "blue"} <= set(raster.colours):
+        red, green, blue = (raster.colours.index(colour) for colour in ("red", "green", "blue"))
+        return red, green, blue
+    return (0, 1, 2) if len(raster.bands) >= 3 else (0, 0, 0)
+
+
+def render(raster: Raster, window: Window, size: tuple[int, int], stretch: Stretch) -> NDArray[np.uint8]:
+    """A window as RGBA.
+
+    Args:
+        raster: to read from.
+        window: pixels; parts outside the raster are transparent.
+        size: (rows, cols) of the picture.
+        stretch: of all bands of the raster.
+
+    Returns:
+        uint8 array (rows, cols, 4), alpha 0 where there is no data.
+    """
+    bands = display_bands(raster)
+    unique = tuple(dict.fromkeys(bands))
+    pixels = raster.read(window, size=size, bands=unique)
+    shown = stretch.of(unique).apply(pixels)[[unique.index(band) for band in bands]]
+    alpha = np.where(np.ma.getmaskarray(pixels)[0], 0, 255).astype(np.uint8)
+    return np.concatenate([shown, alpha[None]]).transpose(1, 2, 0)
+
+
+def thumbnail(raster: Raster, window: Window, stretch: Stretch, pixels: int = 128) -> bytes:
+    """A window as a JPEG of at most ``pixels`` on its longer side, no-data in white."""
+    scale = pixels / max(window.height, window.width)
+    size = (max(1, round(window.height * scale)), max(1, round(window.width * scale)))
+    return encode(flatten(render(raster, window, size, stretch)), "JPEG")
+
+
+def flatten(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGBA over white, as (rows, cols, 3)."""
+    return np.where(rgba[..., 3:] > 0, rgba[..., :3], 255).astype(np.uint8)
+
+
+def encode(picture: NDArray[np.uint8], form: str) -> bytes:
+    """A picture (rows, cols, 3 or 4) as JPEG, PNG or WEBP bytes."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, form, **({"quality": 85} if form != "PNG" else {"compress_level": 1}))
+    return file.getvalue()
