@@ -9,18 +9,17 @@ from xml.etree import ElementTree
 from workbench.errors import RasterRefused, RasterUnreadable
 from workbench.files import format_bytes
 
-DRIVERS = ("GTiff", "PNG", "JPEG", "JP2OpenJPEG")
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".j2k")
-_SIGNATURES = (
-    b"II*\0",
-    b"MM\0*",
-    b"II+\0",
-    b"MM\0+",
-    b"\x89PNG\r\n\x1a\n",
-    b"\xff\xd8\xff",
-    b"\0\0\0\x0cjP  ",
-    b"\xff\x4f\xff\x51",
-)
+_SIGNATURES = {
+    b"II*\0": "GTiff",
+    b"MM\0*": "GTiff",
+    b"II+\0": "GTiff",
+    b"MM\0+": "GTiff",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"\0\0\0\x0cjP  ": "JP2OpenJPEG",
+    b"\xff\x4f\xff\x51": "JP2OpenJPEG",
+}
 _VRT_BYTES = 64_000_000
 _VRT_SOURCES = {"SimpleSource", "ComplexSource"}
 _VRT_FORBIDDEN = {"PixelFunctionType", "PixelFunctionCode", "OpenOptions", "GDALWarpOptions", "SourceDataset", "Raster"}
@@ -47,8 +46,8 @@ def remote_name(source: str, *, allow_remote: bool) -> str:
     return f"/vsicurl/{source}"
 
 
-def check_local(path: Path, *, allow_vrt: bool) -> None:
-    """Refuse a local file that is not an allowed image, or that leads GDAL to other files.
+def check_local(path: Path, *, allow_vrt: bool) -> str:
+    """The only GDAL driver that may open a local file; refuse one that is no allowed image or leads GDAL to other files.
 
     A VRT is XML that can name any file of the machine, under any suffix, so the first bytes decide, not the name.
     Overviews and masks beside a raster (``.ovr``, ``.msk``) are opened by GDAL with any driver, so they must be TIFF.
@@ -71,12 +70,19 @@ def check_local(path: Path, *, allow_vrt: bool) -> None:
                 "pass allow_vrt=True; every source must then lie under the VRT's folder."
             )
         _check_vrt(path)
-    elif not head.startswith(_SIGNATURES):
+        return "VRT"
+    driver = _driver(head)
+    if driver is None:
         raise RasterRefused(
             f"{path.name} is not a GeoTIFF, PNG, JPEG or JPEG 2000: it starts with {_describe(head)} "
             f"({format_bytes(path.stat().st_size)}). Convert it with GDAL, or download it again."
         )
     _check_sidecars(path)
+    return driver
+
+
+def _driver(head: bytes) -> str | None:
+    return next((driver for signature, driver in _SIGNATURES.items() if head.startswith(signature)), None)
 
 
 def _describe(head: bytes) -> str:
@@ -92,7 +98,7 @@ def _check_sidecars(path: Path) -> None:
         if not beside.is_file():
             continue
         with beside.open("rb") as file:
-            if not file.read(4).startswith(_SIGNATURES[:4]):
+            if _driver(file.read(4)) != "GTiff":
                 raise RasterRefused(
                     f"{beside.name}, which GDAL reads together with {path.name}, is not a TIFF. Remove it."
                 )

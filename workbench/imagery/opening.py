@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-import datetime
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +128,6 @@ def _stacks(found: list[tuple[str, Path | str]], bands: Sequence[str | int] | No
 def _open_raster(
     name: str, files: list[Path | str], wanted: Sequence[str | int] | None, nodata: float | None, allow_vrt: bool
 ) -> Raster:
-    for file in files:
-        if isinstance(file, Path):
-            guard.check_local(file, allow_vrt=allow_vrt)
     paths = [Path(file) for file in files]
     datasets = [dataset_of(path, allow_vrt=allow_vrt) for path in paths]
     first = datasets[0]
@@ -164,6 +161,7 @@ def _open_raster(
         colours=tuple(first.colorinterp[band.number - 1].name for band in bands),
         has_overviews=bool(first.overviews(1)),
         has_mask=flags != {"all_valid"},
+        is_vrt=first.driver == "VRT",
     )
 
 

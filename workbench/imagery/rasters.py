@@ -79,6 +79,7 @@ class Raster:
     colours: tuple[str, ...] = ()
     has_overviews: bool = False
     has_mask: bool = False
+    is_vrt: bool = False
 
     @property
     def path(self) -> Path:
@@ -205,7 +206,7 @@ class Raster:
         try:
             for path in dict.fromkeys(band.path for band in chosen):
                 places = [place for place, band in enumerate(chosen) if band.path == path]
-                dataset = dataset_of(path)
+                dataset = dataset_of(path, allow_vrt=self.is_vrt)
                 numbers = [chosen[place].number for place in places]
                 data[places] = dataset.read(
                     numbers, window=window, out_shape=(len(places), *size), resampling=resampling
@@ -316,7 +317,7 @@ def content_fingerprint(paths: tuple[Path, ...]) -> str:
 
 
 def dataset_of(path: Path, *, allow_vrt: bool = False) -> Any:
-    """This thread's open handle of a file that `guard` let through: GDAL handles must not be shared between threads."""
+    """This thread's open handle of a file that `guard` lets through: GDAL handles must not be shared between threads."""
     cache: OrderedDict[object, Any] = _handles.__dict__.setdefault("cache", OrderedDict())
     remote = str(path).startswith("/vsicurl/")
     try:
@@ -325,9 +326,9 @@ def dataset_of(path: Path, *, allow_vrt: bool = False) -> Any:
         raise RasterUnreadable(f"{path} cannot be read ({error.strerror}). Put it back, or leave it out.") from error
     key = (path, state)
     if key not in cache:
-        drivers = [*guard.DRIVERS, "VRT"] if allow_vrt or path.suffix.lower() == ".vrt" else list(guard.DRIVERS)
+        driver = "GTiff" if remote else guard.check_local(path, allow_vrt=allow_vrt)
         try:
-            cache[key] = rasterio.open(path, driver=drivers)
+            cache[key] = rasterio.open(path, driver=driver)
         except RasterioIOError as error:
             size = "" if remote else f" ({format_bytes(path.stat().st_size)})"
             raise RasterUnreadable(
