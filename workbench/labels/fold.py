@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from workbench.errors import LabelInvalid
-from workbench.labels.events import Event, LogFile, Place, PlaceKey
+from workbench.labels.events import Event, LogFile, Mark, Place, PlaceKey
 
 MAX_CLASSES = 254
 
@@ -95,6 +95,16 @@ class Fold:
             # The line that defined the class was lost: its labels are not.
             if mark.class_name not in self.classes:
                 self._define(mark.class_name, mark.class_id, "")
+
+    def says(self, marks: Iterable[Mark], session: str) -> bool:
+        """Whether marks would change nothing: they hold already, and this session said so last."""
+        for mark in marks:
+            for place in mark.places:
+                label = self.labels.get((place.key, mark.class_name))
+                value, own = (0, True) if label is None else (label.value, label.id.startswith(f"{session}/"))
+                if value != mark.value or not own:
+                    return False
+        return True
 
     def free_ids(self, count: int) -> range:
         """The numbers that the next classes get.

@@ -58,6 +58,8 @@ class LabelStore:
         self._events: dict[tuple[str, int], Event] = {}
         self._fold = Fold()
         self._latest = ""
+        self._sequence = 0
+        self._torn = False
         self._problems: tuple[str, ...] = ()
         self.reload()
 
@@ -81,13 +83,13 @@ class LabelStore:
         if not checked:
             raise LabelInvalid("There is no place to label. Select at least one tile or outline.")
         with self._lock:
-            if self._said_before(checked):
+            if self._fold.says(checked, self.session):
                 return describe(checked) + " already"
             events = self._define_missing([mark.class_name for mark in checked])
             ids = {event.class_name: event.class_id for event in events}
             ids |= {name: known.id for name, known in self._fold.classes.items()}
             marks = tuple(replace(mark, class_id=ids[mark.class_name]) for mark in checked)
-            return self._act([*events, replace(self._event("label", len(events)), marks=marks)])
+            return self._act([*events, replace(self._event("label"), marks=marks)])
 
     def declare_complete(self, places: Iterable[Place]) -> str:
         """Declare areas complete: inside, every object of every class is outlined, so the rest is background.
@@ -205,13 +207,14 @@ class LabelStore:
 
         return labels_frame(self.labels(), crs)
 
-    def _event(self, kind: Kind, ahead: int = 0) -> Event:
-        """A new event of this session, ``ahead`` places after its last one."""
+    def _event(self, kind: Kind) -> Event:
+        """The start of a new event; its number is never given again, also when the event is not saved."""
         now = f"{datetime.now(UTC):{_TIME}}"
         if now <= self._latest:
             # Another session's clock is ahead: what answers it must come after it all the same.
             now = f"{datetime.fromisoformat(self._latest) + timedelta(microseconds=1):{_TIME}}"
-        return Event(self.session, len(self._own) + ahead, now, self.by, kind)
+        self._sequence += 1
+        return Event(self.session, self._sequence, now, self.by, kind)
 
     def _define_missing(self, names: Sequence[str]) -> list[Event]:
         """Events that define the classes which do not exist yet, not saved."""
@@ -220,8 +223,8 @@ class LabelStore:
             self.reload()
         missing = [name for name in dict.fromkeys(names) if name not in self._fold.classes]
         return [
-            replace(self._event("class", ahead), class_name=name, class_id=number, colour=default_colour(number))
-            for ahead, (name, number) in enumerate(zip(missing, self._fold.free_ids(len(missing)), strict=True))
+            replace(self._event("class"), class_name=name, class_id=number, colour=default_colour(number))
+            for name, number in zip(missing, self._fold.free_ids(len(missing)), strict=True)
         ]
 
     def _act(self, events: Sequence[Event]) -> str:
@@ -242,14 +245,18 @@ class LabelStore:
 
     def _save(self, events: Sequence[Event]) -> None:
         """Bring events to disk, then into the state; on failure neither is changed."""
+        # A write that was interrupted may have left half a line: the next one must not be glued to it.
+        data = b"\n" * self._torn + b"".join(encode(event) for event in events)
+        self._torn = True
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            append_durably(self._path, b"".join(encode(event) for event in events))
+            append_durably(self._path, data)
         except OSError as error:
             raise LabelNotSaved(
                 f"Not saved: {error.strerror or error}. Nothing was changed and earlier labels are intact; "
                 f"make {self.folder} writable or make room there, then do it again."
             ) from error
+        self._torn = False
         for event in events:
             self._own.append(event)
             self._events[event.name] = event
@@ -281,17 +288,6 @@ class LabelStore:
         stamp = state.st_size, state.st_mtime_ns
         known = self._files.get(path.name)
         return known if known is not None and known[0] == stamp else (stamp, read_log(path))
-
-    def _said_before(self, marks: Sequence[Mark]) -> bool:
-        """Whether this session said all of it already, and nobody else spoke since."""
-        mine = f"{self.session}/"
-        for mark in marks:
-            for place in mark.places:
-                label = self._fold.labels.get((place.key, mark.class_name))
-                value, own = (0, True) if label is None else (label.value, label.id.startswith(mine))
-                if value != mark.value or not own:
-                    return False
-        return True
 
 
 def _login() -> str:
