@@ -1,0 +1,117 @@
+"""What the labels say about each pixel of a raster: its class, background, or that nobody looked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.features import rasterize
+from rasterio.windows import Window
+from shapely.geometry.base import BaseGeometry
+
+from workbench.errors import RasterRefused
+from workbench.imagery.rasters import Imagery, Raster
+from workbench.labels.store import LabelStore
+
+IGNORE = 255
+
+
+class _Layer:
+    """Geometries in pixel coordinates that can be burned into any window."""
+
+    def __init__(self, geometries: Sequence[BaseGeometry]) -> None:
+        self.geometries = geometries
+        self._tree = shapely.STRtree(geometries)
+
+    def inside(self, window: Window) -> NDArray[np.bool_]:
+        """The pixels whose centre lies in one of the geometries."""
+        col, row = int(window.col_off), int(window.row_off)
+        size = int(window.height), int(window.width)
+        found = self._tree.query(shapely.box(col, row, col + size[1], row + size[0]))
+        if not len(found):
+            return np.zeros(size, bool)
+        shapes = [self.geometries[number] for number in np.sort(found)]
+        burned = rasterize(shapes, size, transform=Affine.translation(col, row), dtype=np.uint8)
+        return np.asarray(burned, bool)
+
+
+@dataclass(frozen=True)
+class KnownGround:
+    """The labels of one raster.
+
+    Attributes:
+        raster: where they are.
+        positive: by number of the class, where it was seen.
+        negative: for each class that has any label at all, where it was not seen.
+        complete: where everything of every class is outlined.
+    """
+
+    raster: Raster
+    positive: dict[int, _Layer]
+    negative: tuple[_Layer, ...]
+    complete: _Layer
+
+    def burn(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """The mask of a window, and which of its pixels lie in a complete area, both (rows, cols).
+
+        255 where nobody looked; 0 in complete areas and where every class was marked as not there; the number of the
+        class where it was seen, the higher one where two were. A pixel belongs to a geometry that holds its centre.
+        """
+        complete = self.complete.inside(window)
+        background = complete.copy()
+        if self.negative:
+            background |= np.logical_and.reduce([layer.inside(window) for layer in self.negative])
+        mask = np.where(background, 0, IGNORE).astype(np.uint8)
+        for number, layer in sorted(self.positive.items()):
+            mask[layer.inside(window)] = number
+        return mask, complete
+
+    def windows(self, chip: int, stride: int) -> list[Window]:
+        """The windows of a regular grid from the top left corner that labels touch, row by row."""
+        layers = [*self.positive.values(), *self.negative, self.complete]
+        places = {
+            place for layer in layers for shape in layer.geometries for place in self._around(shape, chip, stride)
+        }
+        return [Window(col, row, chip, chip) for row, col in sorted(places)]
+
+    def _around(self, geometry: BaseGeometry, chip: int, stride: int) -> Iterator[tuple[int, int]]:
+        left, top, right, bottom = geometry.bounds
+        for row in _starts(top, bottom, self.raster.height, chip, stride):
+            for col in _starts(left, right, self.raster.width, chip, stride):
+                yield row, col
+
+
+def known_ground(store: LabelStore, imagery: Imagery) -> tuple[list[KnownGround], list[str]]:
+    """The labels sorted by raster, and in words those that lie on no raster of it."""
+    labels, areas = store.labels(), store.complete()
+    numbers = {known.name: known.id for known in store.classes}
+    looked_for = sorted({numbers[label.class_name] for label in labels})
+    said: dict[str, dict[tuple[int, int], list[BaseGeometry]]] = defaultdict(lambda: defaultdict(list))
+    rasters = {raster.fingerprint: raster for raster in reversed(imagery)}
+    lost = 0
+    for place, key in [
+        *((label.place, (numbers[label.class_name], label.value)) for label in labels),
+        *((area, (0, 0)) for area in areas),
+    ]:
+        try:
+            said[place.raster][key].append(place.in_pixels(rasters[place.raster]))
+        except (KeyError, RasterRefused):
+            lost += 1
+    grounds = []
+    for fingerprint, shapes in said.items():
+        positive = {number: _Layer(found) for (number, value), found in shapes.items() if value == 1}
+        negative = tuple(_Layer(shapes.get((number, -1), [])) for number in looked_for)
+        grounds.append(KnownGround(rasters[fingerprint], positive, negative, _Layer(shapes.get((0, 0), []))))
+    return grounds, [f"{lost:,} labels or areas lie on rasters that are not in this imagery."] if lost else []
+
+
+def _starts(low: float, high: float, size: int, chip: int, stride: int) -> range:
+    """First pixels of the windows along one axis that an interval touches."""
+    last = max(0, -(-(size - chip) // stride))
+    first = max(0, int((low - chip) // stride) + 1)
+    return range(first * stride, min(last, int(high // stride)) * stride + 1, stride)
