@@ -24,7 +24,8 @@ class Chip:
     """One image with its mask.
 
     Attributes:
-        image: path in the folder of a GeoTIFF in the raster's own dtype and bands, with an internal mask where there is no data.
+        image: path in the folder of a GeoTIFF in the raster's own dtype and bands, with an internal mask where there
+            is no data.
         mask: path in the folder of a GeoTIFF, uint8: 0 background, 1..n classes, 255 ignore.
         raster: fingerprint of the raster it was cut from.
         raster_name: its name then.
@@ -102,7 +103,7 @@ def open_chips(folder: str | Path) -> Chips:
     gone = [name for chip in chips.records for name in (chip.image, chip.mask) if not (folder / name).is_file()]
     if gone:
         raise LabelInvalid(
-            f"{folder}: {len(gone)} of {2 * len(chips)} files that the manifest names are missing, for example {gone[0]}. "
+            f"{folder}: {len(gone)} of {2 * len(chips)} files that the manifest names are missing, such as {gone[0]}. "
             "Copy the whole folder, or export the chips again."
         )
     return chips
@@ -128,7 +129,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise LabelInvalid(f"{path} is not the manifest of a chips folder. Give the folder that export_chips made.")
     if value.get("version") != VERSION:
         raise LabelInvalid(
-            f"{path} has version {value.get('version')!r} and this workbench reads {VERSION}. Update it, or export again."
+            f"{path} has version {value.get('version')!r} and this workbench reads {VERSION}. Update it, or export "
+            "again."
         )
     return value
 

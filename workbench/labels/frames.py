@@ -21,12 +21,21 @@ def labels_frame(labels: Sequence[Label], crs: str) -> GeoDataFrame:
     placed = [label for label in labels if label.place.crs is not None]
     rows = [(x.id, x.class_name, x.value, x.place.raster, x.place.date, x.when, x.by) for x in placed]
     columns = ["id", "class", "value", "raster", "date", "when", "by"]
-    frame = GeoDataFrame(rows, columns=columns, geometry=reproject([label.place for label in placed], crs), crs=crs)
+    frame = GeoDataFrame(rows, columns=columns, geometry=_reproject([label.place for label in placed], crs), crs=crs)
     frame.attrs["left_out"] = len(labels) - len(placed)
     return frame
 
 
-def reproject(places: Sequence[Place], crs: str) -> NDArray[np.object_]:
+def places_frame(places: Sequence[Place], crs: str) -> GeoDataFrame:
+    """Places in one CRS, with columns raster, date, geometry; those in pixels are left out and counted as above."""
+    placed = [place for place in places if place.crs is not None]
+    rows = [(place.raster, place.date) for place in placed]
+    frame = GeoDataFrame(rows, columns=["raster", "date"], geometry=_reproject(placed, crs), crs=crs)
+    frame.attrs["left_out"] = len(places) - len(placed)
+    return frame
+
+
+def _reproject(places: Sequence[Place], crs: str) -> NDArray[np.object_]:
     """The places' geometries in one CRS, in their order."""
     geometry = np.array([place.geometry for place in places], dtype=object)
     sources = np.array([place.crs or "" for place in places], dtype=object)

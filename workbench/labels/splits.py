@@ -1,4 +1,4 @@
-"""Which training chips are held back for validation: whole blocks of ground, with a gap, so that no pixel is on both sides."""
+"""Which chips are held back for validation: whole blocks of ground with a gap, so that no pixel is on both sides."""
 
 from __future__ import annotations
 
