@@ -6,6 +6,9 @@ import hashlib
 import io
 import json
 import logging
+import shutil
+import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -18,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from workbench.errors import Cancelled, CatalogError, DiskFull
+from workbench.errors import Cancelled, CatalogError, DiskFull, PathRefused
 from workbench.imagery.catalog import catalog, entry, fetch, resolve
 from workbench.imagery.download import Remote
 from workbench.imagery.entries import Entry, Http, Labels, Manual, Paint, Stac
@@ -52,7 +55,11 @@ class Server:
             def log_message(self, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Quiet(ThreadingHTTPServer):
+            def handle_error(self, request: object, client_address: object) -> None:
+                pass  # a client that hangs up is part of the tests
+
+        self._server = Quiet(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -75,9 +82,16 @@ class Server:
             request.send_error(404)
             return
         body, start = self.files[path], 0
-        if asked and request.headers.get("If-Range") == self.version:
+        if asked and request.headers.get("If-Range", self.version) == self.version:
             start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        if start >= len(body) > 0:
+            request.send_response(416)
+            request.send_header("Content-Range", f"bytes */{len(body)}")
+            request.end_headers()
+            return
         request.send_response(206 if start else 200)
+        if start:
+            request.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         request.send_header("ETag", self.version)
         request.send_header("Content-Length", str(len(body) - start))
         request.end_headers()
@@ -226,6 +240,7 @@ def test_an_entry_of_your_own_cannot_take_a_name_that_is_taken(tmp_path: Path) -
         ("method: manual", "method: magic", "how.method is 'magic', and one of paint, http, stac, manual"),
         ("steps: [Ask me.]", "stages: [Ask me.]", "how.stages is not a field"),
         ("steps: [Ask me.]", "steps: []", "how.steps is empty"),
+        ("{method: manual, steps: [Ask me.]}", "{method: http, files: [{url: 'https://[a/b.tif'}]}", "files.url"),
         ("labels: {kind: none}", "labels: none", "labels is text"),
         ("licence: CC-BY-4.0", "licence: MIT\nlicence: CC-BY-4.0", "'licence' is there twice"),
         ("{method: manual, steps: [Ask me.]}", "{method: http, files: [{url: 'https://a.org/'}]}", "files.url"),
@@ -295,6 +310,16 @@ def test_any_text_in_an_entry_gives_an_entry_or_a_catalog_error(tmp_path: Path, 
         assert "mine.yaml" in str(error)
 
 
+def test_the_catalog_is_found_in_an_installed_package(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    shutil.copytree(root / "workbench", tmp_path / "workbench", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(root / "data_catalog", tmp_path / "workbench" / "data_catalog")
+    code = "import workbench.imagery.catalog as c; print(c.__file__); print(*c.catalog())"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    where, names = run.stdout.splitlines()
+    assert Path(where).is_relative_to(tmp_path) and names.split() == list(catalog())
+
+
 def test_an_unknown_name_brings_the_names_that_are_close() -> None:
     with pytest.raises(CatalogError, match=r"Did you mean .*sentinel-2-l2a"):
         entry("sentinel-2")
@@ -346,6 +371,24 @@ def test_a_download_that_keeps_breaking_is_kept_and_the_next_call_goes_on(
     path = fetch(http(f"{server.url}/scene.tif"), tmp_path, allow_http=HERE, progress=quiet)
     assert path.read_bytes() == CONTENT
     assert server.requests[-1][1] == "bytes=500000-"
+
+
+def test_a_part_that_was_complete_is_not_fetched_again(server: Server, tmp_path: Path, quiet: Progress) -> None:
+    server.files["/scene.tif"] = CONTENT
+    (tmp_path / "scene.tif.part").write_bytes(CONTENT)
+    known = {"url": f"{server.url}/scene.tif", "validator": server.version}
+    (tmp_path / "scene.tif.part.json").write_text(json.dumps(known))
+    path = fetch(http(f"{server.url}/scene.tif"), tmp_path, allow_http=HERE, progress=quiet)
+    assert path.read_bytes() == CONTENT and len(server.requests) == 1
+
+
+def test_a_part_longer_than_the_file_is_begun_anew(server: Server, tmp_path: Path, quiet: Progress) -> None:
+    server.files["/scene.tif"] = CONTENT
+    (tmp_path / "scene.tif.part").write_bytes(CONTENT + b"more")
+    known = {"url": f"{server.url}/scene.tif", "validator": server.version}
+    (tmp_path / "scene.tif.part.json").write_text(json.dumps(known))
+    path = fetch(http(f"{server.url}/scene.tif"), tmp_path, allow_http=HERE, progress=quiet)
+    assert path.read_bytes() == CONTENT
 
 
 def test_a_file_that_changed_on_the_server_is_not_glued_to_its_old_half(
@@ -443,6 +486,44 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
         thing = replace(http(f"{server.url}/set.zip"), size_mb=1e12)
         fetch(thing, tmp_path, allow_http=HERE, progress=quiet)
     assert server.requests == []
+
+
+def test_a_file_too_big_for_the_disk_is_said_in_bytes(
+    server: Server, tmp_path: Path, quiet: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["/scene.tif"] = CONTENT
+    real = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: real._replace(free=1_000_000))
+    with pytest.raises(DiskFull, match=r"scene\.tif needs about 3.07 MB .* 1 MB are free"):
+        fetch(http(f"{server.url}/scene.tif"), tmp_path, allow_http=HERE, progress=quiet)
+    assert names_in(tmp_path) == []
+
+
+def test_a_disk_that_fills_up_meanwhile_is_said_and_the_next_call_goes_on(
+    server: Server, tmp_path: Path, quiet: Progress
+) -> None:
+    resource = pytest.importorskip("resource")
+    server.files["/scene.tif"] = CONTENT
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        with pytest.raises(DiskFull, match=r"is full.* goes on where it stopped"):
+            fetch(http(f"{server.url}/scene.tif"), tmp_path, allow_http=HERE, progress=quiet)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert fetch(http(f"{server.url}/scene.tif"), tmp_path, allow_http=HERE, progress=quiet).read_bytes() == CONTENT
+    assert server.requests[-1][1] is not None
+
+
+@pytest.mark.parametrize("name", ["scene.tif", "scene.tif.part"])
+def test_P39_no_link_is_followed_out_of_the_folder(server: Server, tmp_path: Path, quiet: Progress, name: str) -> None:
+    server.files["/scene.tif"] = CONTENT
+    (tmp_path / "data").mkdir()
+    (tmp_path / "mine.tif").write_bytes(b"mine")
+    (tmp_path / "data" / name).symlink_to(tmp_path / "mine.tif")
+    with pytest.raises(PathRefused, match="leads out of"):
+        fetch(http(f"{server.url}/scene.tif"), tmp_path / "data", allow_http=HERE, progress=quiet)
+    assert (tmp_path / "mine.tif").read_bytes() == b"mine"
 
 
 # Packages
@@ -566,6 +647,7 @@ def test_a_stac_source_is_searched_and_its_assets_fetched_by_item(
         "S2_2/B08.tif",
     ]
     assert (folder / "S2_2" / "B04.tif").read_bytes() == b"24"
+    assert fetch(stac(server, "red", "nir"), tmp_path, allow_http=HERE, progress=quiet) == folder
     assert server.searches == [
         {
             "collections": ["things"],
@@ -616,9 +698,16 @@ def test_what_a_stac_api_does_not_have_is_said_in_words(server: Server, tmp_path
     server.items = [item(server, "one", visual="/a.tif")]
     with pytest.raises(CatalogError, match="no asset 'red'; it has visual"):
         asking("red")
-    server.items = [{"id": "one", "assets": {"visual": {"href": "s3://payed/a.tif"}}}]
-    with pytest.raises(CatalogError, match=r"s3://payed/a.tif is not fetched: only https"):
+    server.items = [{"id": "one", "assets": {"visual": {"href": "s3://paid/a.tif"}}}]
+    with pytest.raises(CatalogError, match=r"s3://paid/a.tif is not fetched: only https"):
         asking("visual")
+    server.items.insert(0, item(server, "good", visual="/a.tif"))
+    with pytest.raises(CatalogError, match="only https"):
+        asking("visual")
+    assert server.requests == []
+    plain_http = replace(stac(server, "visual").how, api=server.url.replace("127.0.0.1", "localhost"))  # type: ignore[type-var]
+    with pytest.raises(CatalogError, match="only https"):
+        fetch(an_entry(plain_http), tmp_path, allow_http=HERE, progress=quiet)  # type: ignore[arg-type]
     server.items = ["junk"]  # type: ignore[list-item]
     with pytest.raises(CatalogError, match="it is not STAC"):
         asking("visual")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import logging
@@ -14,9 +15,9 @@ from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path, PurePosixPath
 from typing import IO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from workbench.errors import CatalogError
+from workbench.errors import CatalogError, DiskFull, WorkbenchError
 from workbench.files import atomic_write, format_bytes, inside, require_space, sha256, write_json
 from workbench.jobs import Progress
 
@@ -39,7 +40,7 @@ class Remote:
     @property
     def file_name(self) -> str:
         """The last part of the address, as a file name."""
-        name = PurePosixPath(unquote(urlsplit(self.url).path)).name
+        name = PurePosixPath(unquote(_split(self.url).path)).name
         if name in ("", ".", ".."):
             raise CatalogError(f"{self.url} does not end in a file name. Give the address of a file.")
         return name
@@ -70,7 +71,7 @@ class Web:
 
     def check(self, url: str) -> None:
         """Refuse an address that is neither https nor allowed http."""
-        parts = urlsplit(url)
+        parts = _split(url)
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in self.allow_http):
             raise CatalogError(
                 f"{shown(url)} is not fetched: only https addresses are. Look for an https address of the same file, "
@@ -86,10 +87,11 @@ class Web:
         try:
             with self.open(url, body=json.dumps(body).encode()) as response:
                 answer = response.read(_JSON_BYTES)
-            return json.loads(answer)
         except (OSError, http.client.HTTPException) as error:
             raise unreachable(url, error) from error
-        except ValueError as error:
+        try:
+            return json.loads(answer)
+        except (ValueError, RecursionError) as error:
             raise CatalogError(f"{shown(url)} did not answer with JSON ({error}). Is this a STAC API?") from error
 
 
@@ -116,9 +118,11 @@ def download(remote: Remote, folder: Path, progress: Progress, web: Web) -> Path
         try:
             total = _stream(remote, part, progress, web)
             break
+        except WorkbenchError:
+            raise
         except (OSError, http.client.HTTPException) as error:
             if not _worth_retrying(error):
-                raise unreachable(remote.url, error) from error
+                raise _in_words(remote, error, folder) from error
             fruitless = 0 if part.exists() and part.stat().st_size > before else fruitless + 1
             if fruitless == _FRUITLESS_ATTEMPTS:
                 raise unreachable(remote.url, error, part) from error
@@ -138,8 +142,6 @@ def shown(url: str) -> str:
 
 def unreachable(url: str, error: Exception, part: Path | None = None) -> CatalogError:
     """An error in words for what went wrong on the way to a server."""
-    if isinstance(error, CatalogError):
-        return error
     if isinstance(error, urllib.error.HTTPError):
         return CatalogError(
             f"{shown(url)}: the server answered {error.code} {error.reason}. The file may have moved or need an account: "
@@ -150,6 +152,13 @@ def unreachable(url: str, error: Exception, part: Path | None = None) -> Catalog
     return CatalogError(
         f"{shown(url)} cannot be read ({reason}).{kept} Check the network and run the same call again to go on."
     )
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise CatalogError(f"{shown(url)} is no address ({error}).") from error
 
 
 class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
@@ -165,7 +174,7 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
         headers: Message,
         newurl: str,  # type: ignore[override]
     ) -> urllib.request.Request | None:
-        if urlsplit(newurl).scheme != urlsplit(req.full_url).scheme:
+        if _split(newurl).scheme != _split(req.full_url).scheme:
             raise CatalogError(
                 f"{shown(req.full_url)} redirects to {shown(newurl)}, another scheme, which is not followed."
             )
@@ -178,11 +187,18 @@ class _Cut(OSError):
 
 
 def _worth_retrying(error: Exception) -> bool:
-    if isinstance(error, CatalogError):
-        return False
     if isinstance(error, urllib.error.HTTPError):
         return error.code >= 500 or error.code == 429
     return isinstance(error, (ConnectionError, TimeoutError, _Cut, http.client.HTTPException, urllib.error.URLError))
+
+
+def _in_words(remote: Remote, error: Exception, folder: Path) -> WorkbenchError:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DiskFull(
+            f"The disk of {folder} is full, and {remote.file_name} needs more. Make room and run the same call again: it "
+            "goes on where it stopped."
+        )
+    return unreachable(remote.url, error)
 
 
 def _stream(remote: Remote, part: Path, progress: Progress, web: Web) -> int | None:
@@ -190,9 +206,21 @@ def _stream(remote: Remote, part: Path, progress: Progress, web: Web) -> int | N
     notes = part.with_name(f"{part.name}.json")
     have, validator = _resumable(remote, part, notes)
     headers = {"Range": f"bytes={have}-", "If-Range": validator} if have else {}
-    with web.open(remote.url, headers) as response:
+    try:
+        response = web.open(remote.url, headers)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and error.headers.get("Content-Range", "").endswith(f"/{have}"):
+            return have
+        if error.code == 416:
+            _forget(part)
+            raise _Cut("the server has less of it than was there") from error
+        raise
+    with response:
         if response.status != 206:
             have = 0
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            _forget(part)
+            raise _Cut("the server sent another part than was asked for")
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         if remote.bytes and total and total != remote.bytes:
@@ -201,7 +229,7 @@ def _stream(remote: Remote, part: Path, progress: Progress, web: Web) -> int | N
                 "See the homepage of the data set for a new version."
             )
         require_space(part.parent, (total or remote.bytes or 0) - have, f"Downloading {remote.file_name}")
-        write_json(notes, {"url": remote.url, "validator": _validator(response)})
+        write_json(notes, {"url": shown(remote.url), "validator": _validator(response)})
         _append(response, part, have, total, progress)
     return total
 
@@ -221,7 +249,7 @@ def _resumable(remote: Remote, part: Path, notes: Path) -> tuple[int, str]:
     """How many bytes of the ``.part`` may be kept, and the validator that lets the server object."""
     try:
         known = json.loads(notes.read_text())
-        if known["url"] == remote.url and known["validator"]:
+        if known["url"] == shown(remote.url) and known["validator"]:
             return part.stat().st_size, str(known["validator"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
