@@ -68,13 +68,13 @@ class Fold:
 
     Attributes:
         labels: what holds, by place and class, in the order in which it was said.
-        complete: areas declared complete.
+        complete: the session that declared an area complete last, and the area.
         classes: by name.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.labels: dict[tuple[PlaceKey, str], Label] = {}
-        self.complete: dict[PlaceKey, Place] = {}
+        self.complete: dict[PlaceKey, tuple[str, Place]] = {}
         self.classes: dict[str, LabelClass] = {}
         self._used: set[int] = set()
         for event in events:
@@ -85,7 +85,7 @@ class Fold:
         if event.kind == "class":
             self._define(event.class_name, event.class_id, event.colour)
         elif event.kind == "complete":
-            self.complete |= {place.key: place for place in event.places}
+            self.complete |= {place.key: (event.session, place) for place in event.places}
         for label in labels_of(event):
             key = label.place.key, label.class_name
             self.labels.pop(key, None)

@@ -106,14 +106,14 @@ class LabelStore:
             raise LabelInvalid("There is no area to declare complete. Draw at least one outline.")
         with self._lock:
             event = replace(self._event("complete"), places=areas)
-            if all(area.key in self._fold.complete for area in areas):
+            if all(self._fold.complete.get(area.key, ("",))[0] == self.session for area in areas):
                 return event.words + " already"
             return self._act([event])
 
     def complete(self) -> tuple[Place, ...]:
         """The areas that are declared complete, in the order in which they were."""
         with self._lock:
-            return tuple(self._fold.complete.values())
+            return tuple(place for _, place in self._fold.complete.values())
 
     def undo(self) -> str | None:
         """Undo the last thing that this session said and has not undone; None when there is none.
