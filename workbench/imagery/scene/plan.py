@@ -1,0 +1,298 @@
+"""Where everything stands: a warped grid of cells, each given one use, roads between them, and the coast with its marinas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import cos, sin
+from typing import Protocol
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from workbench.imagery.scene.canvas import PIXEL_M, Canvas
+from workbench.imagery.scene.ground import Road, Shore
+from workbench.imagery.scene.noise import Noise
+from workbench.imagery.scene.plants import Grove, PlantKind, Plants
+
+USES: dict[str, float] = {
+    "tanks": 0.040,
+    "solar": 0.035,
+    "village": 0.16,
+    "parking": 0.04,
+    "farm": 0.045,
+    "forest": 0.15,
+    "orchard": 0.03,
+    "pitch": 0.02,
+    "meadow": 0.12,
+}
+"""Share of the cells on land that each use takes, in order of precedence; the rest are fields."""
+
+
+class Paintable(Protocol):
+    """Something with a place that draws itself; lower layers are drawn first."""
+
+    @property
+    def layer(self) -> int: ...
+    @property
+    def x(self) -> float: ...
+    @property
+    def y(self) -> float: ...
+    @property
+    def radius(self) -> float: ...
+    def paint(self, canvas: Canvas) -> None:
+        """Draw the part of it that lies on the canvas."""
+
+
+class Truth(Paintable, Protocol):
+    """A thing that is in the truth."""
+
+    @property
+    def klass(self) -> int: ...
+    @property
+    def variant(self) -> str: ...
+    def outline(self) -> shapely.Polygon:
+        """Footprint in scene metres."""
+
+
+@dataclass(frozen=True)
+class Warp:
+    """A smooth map from the straight plan to the ground, so that roads bend and nothing stands square to the image."""
+
+    extent: float
+    angle: float
+    phases: tuple[float, float, float, float]
+
+    def __call__(self, u: NDArray[np.floating] | float, v: NDArray[np.floating] | float) -> NDArray[np.float64]:
+        """Scene metres (..., 2) of plan metres."""
+        u, v = np.asarray(u, np.float64), np.asarray(v, np.float64)
+        size, (a, b, c, d) = self.extent, self.phases
+        swing, turn = 0.028 * size, 2 * np.pi / size
+        u, v = (
+            u + swing * np.sin(1.4 * turn * v + a) + 0.3 * swing * np.sin(3.7 * turn * v + 1.1 * turn * u + b),
+            v + swing * np.sin(1.2 * turn * u + c) + 0.3 * swing * np.sin(3.3 * turn * u - 0.9 * turn * v + d),
+        )
+        u, v = u - size / 2, v - size / 2
+        x = u * cos(self.angle) - v * sin(self.angle) + size / 2
+        y = u * sin(self.angle) + v * cos(self.angle) + size / 2
+        return np.stack([x, y], axis=-1)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A piece of the plan with its own axes: ``a`` runs 0..width, ``b`` runs 0..depth, both in metres."""
+
+    warp: Warp | None
+    u: float
+    v: float
+    width: float
+    depth: float
+    angle: float = 0.0
+
+    def points(self, a: NDArray[np.floating] | float, b: NDArray[np.floating] | float) -> NDArray[np.float64]:
+        """Scene metres (..., 2) of places in the frame."""
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        if self.warp is not None:
+            return self.warp(self.u + a, self.v + b)
+        c, s = cos(self.angle), sin(self.angle)
+        return np.stack(np.broadcast_arrays(self.u + a * c - b * s, self.v + a * s + b * c), axis=-1)
+
+    def at(self, a: float, b: float) -> tuple[float, float, float]:
+        """Scene x, y and the direction of the a axis there, radians."""
+        (x, y), (x1, y1) = self.points(a, b), self.points(a + 0.5, b)
+        return float(x), float(y), float(np.arctan2(y1 - y, x1 - x))
+
+    def ring(self, a0: float, b0: float, a1: float, b1: float) -> NDArray[np.float64]:
+        """The outline of a rectangle of the frame, in scene metres, bent as the plan is."""
+        n = 6
+        a = np.concatenate([np.linspace(a0, a1, n), np.full(n, a1), np.linspace(a1, a0, n), np.full(n, a0)])
+        b = np.concatenate([np.full(n, b0), np.linspace(b0, b1, n), np.full(n, b1), np.linspace(b1, b0, n)])
+        return self.points(a, b)
+
+    def inset(self, margin: float) -> Frame:
+        """A smaller frame in the middle of this one."""
+        c, s = cos(self.angle), sin(self.angle)
+        u, v = (margin, margin) if self.warp is not None else (margin * (c - s), margin * (s + c))
+        return Frame(self.warp, self.u + u, self.v + v, self.width - 2 * margin, self.depth - 2 * margin, self.angle)
+
+
+@dataclass
+class Plan:
+    """Everything to paint.
+
+    Attributes:
+        extent: side of the scene, metres.
+        rng: where the plan's randomness comes from.
+        noise: textures.
+        plants: crowns.
+        shore: the water.
+        warp: from the straight plan to the ground.
+        things: what is painted, in no order.
+        truth: the things that count as objects.
+    """
+
+    extent: float
+    rng: np.random.Generator
+    noise: Noise
+    plants: Plants
+    shore: Shore
+    warp: Warp
+    things: list[Paintable] = field(default_factory=list)
+    truth: list[Truth] = field(default_factory=list)
+
+    def add(self, *things: Paintable) -> None:
+        """Put things into the scene."""
+        self.things.extend(things)
+
+    def place(self, thing: Truth) -> None:
+        """Put a thing into the scene and into the truth."""
+        self.things.append(thing)
+        self.truth.append(thing)
+
+    def plant(self, kind: PlantKind, places: NDArray[np.float64], size: tuple[float, float] = (0.0, 1.0)) -> None:
+        """Plant a grove on land; ``size`` is the range of crowns used, 0 the smallest and 1 the largest."""
+        if len(places):
+            places = places[self.shore.offshore(places[:, 0], places[:, 1]) < -4]
+        if len(places):
+            last = len(self.plants.crowns[kind]) - 1
+            sizes = np.round(self.rng.uniform(*size, len(places)) * last).astype(int)
+            self.things.append(Grove(self.plants, kind, places, sizes, self.rng.integers(0, 60, len(places))))
+
+    def detail(self) -> int:
+        """A fresh small number for a thing's own variation."""
+        return int(self.rng.integers(0, 1000))
+
+    def on_land(self, points: NDArray[np.float64], margin: float = 6.0) -> bool:
+        """Whether all points lie at least ``margin`` metres from the water."""
+        return bool((self.shore.offshore(points[..., 0], points[..., 1]) < -margin).all())
+
+    def near(self, canvas: Canvas) -> list[Paintable]:
+        """The things that reach into a canvas, in the order of painting."""
+        top, left = canvas.row * PIXEL_M, canvas.col * PIXEL_M
+        bottom, right = top + canvas.shape[0] * PIXEL_M, left + canvas.shape[1] * PIXEL_M
+        x, y, radius = self._bounds
+        hit = (x + radius > left) & (x - radius < right) & (y + radius > top) & (y - radius < bottom)
+        return sorted((self.things[i] for i in np.flatnonzero(hit)), key=lambda thing: thing.layer)
+
+    @cached_property
+    def _bounds(self) -> NDArray[np.float64]:
+        return np.array([(thing.x, thing.y, thing.radius) for thing in self.things]).T
+
+
+def blank_plan(size: int, seed: int) -> Plan:
+    """The ground before anything is built: water, warp, noise and crowns."""
+    rng = np.random.default_rng([seed, 1])
+    extent = size * PIXEL_M
+    count = max(1, round(extent / 600))
+    lakes = np.stack(
+        [
+            rng.uniform(0.45, 0.85, count) * extent,
+            (np.arange(count) + rng.uniform(0.3, 0.7, count)) / count * extent,
+            rng.uniform(0.035, 0.055, count) * extent,
+        ],
+        axis=1,
+    )
+    phases = rng.uniform(0, 2 * np.pi, 7)
+    shore = Shore(extent, lakes, (phases[0], phases[1], phases[2]))
+    warp = Warp(extent, float(rng.uniform(0.12, 0.3)), (phases[3], phases[4], phases[5], phases[6]))
+    noise = Noise(np.random.default_rng([seed, 2]), min(2048, size))
+    plants = Plants.grow(np.random.default_rng([seed, 3]))
+    return Plan(extent, rng, noise, plants, shore, warp, things=[shore])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the grid and its use ("water" where it touches the sea or a lake)."""
+
+    row: int
+    col: int
+    frame: Frame
+    use: str
+
+
+def divide(plan: Plan) -> list[Cell]:
+    """Cut the plan into cells and give each a use; every use comes to the upper and the lower half if there is room."""
+    count = max(4, round(plan.extent / 120))
+    step = plan.extent / count
+    over = max(1, round(0.25 * count))
+    lines = [np.cumsum(step * plan.rng.uniform(0.8, 1.2, count + 2 * over + 1)) - (over + 0.5) * step for _ in range(2)]
+    cells = []
+    for row, (v0, v1) in enumerate(zip(lines[1][:-1], lines[1][1:], strict=True)):
+        for col, (u0, u1) in enumerate(zip(lines[0][:-1], lines[0][1:], strict=True)):
+            frame = Frame(plan.warp, u0, v0, u1 - u0, v1 - v0)
+            ring = frame.ring(0, 0, frame.width, frame.depth)
+            if ring.max() > 0 and ring.min(axis=0).max() < plan.extent and ring.max(axis=0).min() > 0:
+                cells.append(Cell(row, col, frame, "" if plan.on_land(ring, 2.0) else "water"))
+    return _assign(plan, cells)
+
+
+def _assign(plan: Plan, cells: list[Cell]) -> list[Cell]:
+    margin = 0.05 * plan.extent
+    centre = {cell: cell.frame.points(cell.frame.width / 2, cell.frame.depth / 2) for cell in cells}
+    free = [c for c in cells if c.use == "" and margin < centre[c].min() and centre[c].max() < plan.extent - margin]
+    order = [free[i] for i in plan.rng.permutation(len(free))]
+    uses: dict[Cell, str] = {}
+    for use, share in USES.items():
+        for turn in range(max(1, round(share * len(free)))):
+            left = [cell for cell in order if cell not in uses]
+            half = [c for c in left if (centre[c][1] > plan.extent / 2) == (turn % 2 == 1)] or left
+            taken = [centre[c] for c, u in uses.items() if u == use]
+            if half:
+                uses[_next(use, half, taken, centre)] = use
+    return [Cell(c.row, c.col, c.frame, c.use or uses.get(c, "field")) for c in cells]
+
+
+def _next(
+    use: str, cells: list[Cell], taken: list[NDArray[np.float64]], centre: dict[Cell, NDArray[np.float64]]
+) -> Cell:
+    """Far from its own kind, so that sites are spread; villages and forests grow in clusters of about five."""
+    if not taken:
+        return cells[0]
+    gaps = np.array([min(np.hypot(*(centre[c] - other)) for other in taken) for c in cells])
+    clustered = use in ("village", "forest") and len(taken) >= 6
+    return cells[int(gaps.argmin() if clustered else gaps.argmax())]
+
+
+def roads(plan: Plan, cells: list[Cell]) -> list[Road]:
+    """Roads along the cells' upper and left sides: country roads, streets beside what is built, tracks elsewhere."""
+    built = {(c.row, c.col) for c in cells if c.use in ("village", "parking", "tanks", "farm", "solar")}
+    found = []
+    for cell in cells:
+        frame = cell.frame
+        for ends, line, other in (
+            ((0, 0, frame.width, 0), cell.row, (cell.row - 1, cell.col)),
+            ((0, 0, 0, frame.depth), cell.col, (cell.row, cell.col - 1)),
+        ):
+            points = frame.points(np.linspace(ends[0], ends[2], 9), np.linspace(ends[1], ends[3], 9))
+            if not plan.on_land(points, 5.0):
+                continue
+            detail = plan.detail()
+            if line % 4 == 1:
+                found.append(Road(points, 7.0, "asphalt", True, detail))
+            elif (cell.row, cell.col) in built or other in built:
+                found.append(Road(points, 5.4, "old asphalt", False, detail))
+            elif detail % 10 < 5:
+                found.append(Road(points, 3.4, "dirt", False, detail))
+            elif detail % 10 < 8:
+                hedge(plan, points)
+    return found
+
+
+def hedge(plan: Plan, points: NDArray[np.float64]) -> None:
+    """A row of bushes with a tree here and there."""
+    line = shapely.LineString(points)
+    steps = np.arange(2, line.length - 2, 1.3)
+    places = np.array([line.interpolate(at).coords[0] for at in steps]).reshape(-1, 2)
+    places = places + plan.rng.normal(0, 0.35, places.shape)
+    kept = plan.rng.random(len(places)) < 0.85
+    plan.plant("bush", places[kept], (0.3, 1.0))
+    plan.plant("broadleaf", places[plan.rng.random(len(places)) < 0.05], (0.1, 0.7))
+
+
+def scatter(plan: Plan, frame: Frame, spacing: float, share: float = 1.0) -> NDArray[np.float64]:
+    """Places all over a frame on a jittered grid, metres (n, 2)."""
+    a, b = np.meshgrid(np.arange(spacing / 2, frame.width, spacing), np.arange(spacing / 2, frame.depth, spacing))
+    jitter = plan.rng.uniform(-0.45, 0.45, (2, a.size)) * spacing
+    places = frame.points(a.ravel() + jitter[0], b.ravel() + jitter[1])
+    return places[plan.rng.random(len(places)) < share]
