@@ -30,6 +30,8 @@ class Progress:
     def __init__(self, on_change: Callable[[Progress], None] | None = None) -> None:
         self.what, self.unit = "", ""
         self.done, self.total = 0, 0
+        self.notes: list[str] = []
+        self._first = 0
         self._started = time.monotonic()
         self._cancel = threading.Event()
         self._on_change = on_change
@@ -50,6 +52,12 @@ class Progress:
         self._changed()
         self.check()
 
+    def say(self, note: str) -> None:
+        """Tell the user one line now: an estimate before the work starts, what was skipped after it ended."""
+        log.info("%s", note)
+        self.notes.append(note)
+        self._changed()
+
     def check(self) -> None:
         """Raise `Cancelled` if `cancel` was called."""
         if self._cancel.is_set():
@@ -64,7 +72,7 @@ class Progress:
     @property
     def seconds_left(self) -> float | None:
         """Estimated seconds to the end of this stage, or None before the first unit."""
-        fresh = self.done - getattr(self, "_first", 0)
+        fresh = self.done - self._first
         if fresh <= 0 or not self.total:
             return None
         return (time.monotonic() - self._started) / fresh * (self.total - self.done)
@@ -88,7 +96,15 @@ def shown_progress(progress: Progress | None) -> Iterator[Progress]:
         return
     bars: list[tqdm] = []
 
+    said = 0
+
     def show(now: Progress) -> None:
+        nonlocal said
+        for note in now.notes[said:]:
+            tqdm.write(note)
+        said = len(now.notes)
+        if not now.total:
+            return
         if not bars or bars[-1].desc.rstrip(": ") != now.what or bars[-1].total != now.total:
             for bar in bars:
                 bar.close()

@@ -1,0 +1,271 @@
+"""The archive: tiles and descriptors on disk, opened whole or refused by name, with the imagery they came from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from workbench.descriptors.batches import Skipped, read_batch, read_record
+from workbench.descriptors.centring import Centring, fit_centring, read_centring
+from workbench.descriptors.dense import encode_alone, encode_window
+from workbench.descriptors.encoders import Encoder, load_encoder
+from workbench.descriptors.manifest import Manifest, RasterEntry, read_manifest, write_manifest
+from workbench.errors import ArchiveInvalid, ArchiveMismatch, RasterChanged, RasterRefused, RasterUnreadable
+from workbench.imagery.grid import Tile
+from workbench.imagery.opening import open_imagery
+from workbench.imagery.rasters import Imagery, Raster
+from workbench.imagery.render import Stretch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Archive:
+    """Tiles of some imagery and their descriptors.
+
+    Attributes:
+        folder: where it is.
+        manifest: encoder, grid and rasters.
+        imagery: the rasters, in the order that ``tiles["raster"]`` counts them.
+        tiles: structured array (n,) of raster, row, col, size.
+        raw: descriptors as pooled, float16 (n, dim); centred ones come from `vectors`.
+        skipped: tiles that could not be indexed, and why.
+        problems: what is wrong with the imagery now, in words.
+    """
+
+    folder: Path
+    manifest: Manifest
+    imagery: Imagery
+    tiles: NDArray[Any]
+    raw: NDArray[np.float16]
+    skipped: tuple[Skipped, ...]
+    without_data: int
+    problems: tuple[str, ...]
+    _encoder: Encoder | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every batch is there; a build that was interrupted leaves an archive that can be searched already."""
+        return self.manifest.complete
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder the descriptors were made with, loaded when it is first needed.
+
+        Raises:
+            WeightsUnavailable: its weights are not on this machine.
+            ArchiveMismatch: the weights found are not those of the archive.
+        """
+        if self._encoder is None:
+            self._encoder = load_encoder(self.manifest.encoder, self.manifest.weights_path)
+            check_encoder(self.manifest, self._encoder)
+        return self._encoder
+
+    @cached_property
+    def centring(self) -> Centring:
+        """The mean that is taken off every descriptor; fitted once and frozen until `refit`."""
+        found = read_centring(self.folder, self.manifest.centring, self.manifest.dim)
+        return found or fit_centring(self.folder, self.raw, self._lone_chips(), self.manifest)
+
+    @cached_property
+    def vectors(self) -> NDArray[np.float32]:
+        """Centred descriptors of unit length, float32 (n, dim): their dot product is the cosine."""
+        return self.centring.apply(np.asarray(self.raw))
+
+    def refit(self) -> None:
+        """Fit the centring anew, for instance after rasters were added; descriptors stay as they are."""
+        self.manifest = replace(self.manifest, centring=self.manifest.centring + 1)
+        write_manifest(self.folder, self.manifest)
+        for name in ("centring", "vectors"):
+            self.__dict__.pop(name, None)
+
+    def tile(self, number: int) -> Tile:
+        """The tile in row ``number`` of the archive."""
+        raster, row, col, size = self.tiles[number].item()
+        return Tile(raster, row, col, size)
+
+    def footprint(self, number: int, crs: str | None = None) -> BaseGeometry:
+        """Where a tile is: in ``crs``, or in its raster's own CRS (in pixels where it has none)."""
+        tile = self.tile(number)
+        return self.imagery[tile.raster].footprint(tile.window, crs)
+
+    def stretch(self, raster: int) -> Stretch:
+        """The stretch a raster was encoded with."""
+        return self.manifest.rasters[raster].stretch
+
+    def describe(self, raster: int, shape: BaseGeometry) -> NDArray[np.float32]:
+        """The centred unit descriptor (dim,) of any rectangle or polygon in a raster's pixel coordinates.
+
+        It is pooled from a fresh feature map in full context, so it compares with tiles of the archive.
+        """
+        from rasterio.windows import Window
+
+        left, top, right, bottom = shape.bounds
+        window = Window(left, top, max(1.0, right - left), max(1.0, bottom - top))
+        entry = self.manifest.rasters[raster]
+        features = encode_window(self.imagery[raster], window, entry.scale, self.encoder, entry.stretch)
+        return self.centring.apply(self.encoder.finish(features.pool_shape(shape)[None]))[0]
+
+    def describe_image(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The centred unit descriptor (dim,) of a chip from elsewhere, RGB uint8 (3, rows, cols)."""
+        return self.centring.apply(encode_alone(pixels, self.encoder)[None], alone=True)[0]
+
+    def quicklook(self, raster: int) -> Path | None:
+        """The small copy of a raster that has no overviews of its own."""
+        path = quicklook_path(self.folder, self.manifest.rasters[raster])
+        return path if path.is_file() else None
+
+    def _lone_chips(self, count: int = 96) -> NDArray[np.float32]:
+        """Uncentred descriptors of some of the archive's own tiles, seen as chips without surroundings."""
+        chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
+        found = []
+        for number in chosen:
+            try:
+                found.append(encode_alone(self.pixels(int(number)), self.encoder))
+            except RasterUnreadable as error:
+                log.warning("%s", error)
+        return np.array(found, np.float32).reshape(-1, self.manifest.dim)
+
+    def pixels(self, number: int) -> NDArray[np.uint8]:
+        """A tile's pixels as the encoder saw them: RGB uint8 (3, rows, cols), at the archive's ground resolution."""
+        from workbench.imagery.render import display_bands
+
+        tile = self.tile(number)
+        raster, entry = self.imagery[tile.raster], self.manifest.rasters[tile.raster]
+        side = max(1, round(tile.size / entry.scale))
+        return entry.stretch.apply(raster.read(tile.window, size=(side, side)))[list(display_bands(raster))]
+
+
+def open_archive(
+    folder: str | Path, *, imagery: Imagery | str | Path | None = None, encoder: Encoder | None = None
+) -> Archive:
+    """Open an archive for searching.
+
+    Args:
+        folder: of the archive.
+        imagery: where the rasters are now, when they moved; they are recognised by their content.
+        encoder: the archive's encoder, when it is the user's own or its weights moved.
+
+    Raises:
+        ArchiveInvalid: a part is missing, damaged or does not belong here; the message names it.
+        ArchiveMismatch: ``encoder`` is not the archive's.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    if encoder is not None:
+        check_encoder(manifest, encoder)
+    rasters, problems = _find_rasters(manifest, imagery)
+    tiles: list[NDArray[Any]] = []
+    raw: list[NDArray[np.float16]] = []
+    skipped: list[Skipped] = []
+    without_data = missing = 0
+    for batch in manifest.batches():
+        record = read_record(folder, batch)
+        if record is None or record.fingerprint != manifest.rasters[batch.raster].fingerprint:
+            missing += 1
+            continue
+        batch_tiles, descriptors = read_batch(folder, record, manifest.dim)
+        tiles.append(batch_tiles)
+        raw.append(descriptors)
+        skipped += record.skipped
+        without_data += record.without_data
+    if missing and manifest.complete:
+        raise ArchiveInvalid(
+            f"{folder}: {missing} of {len(tiles) + missing} batches are gone. Restore their files, or run build_archive "
+            "again to make them anew."
+        )
+    if missing:
+        problems.append(
+            f"The build stopped with {missing} of {len(tiles) + missing} batches to go; run build_archive again."
+        )
+    if not sum(len(part) for part in tiles):
+        raise ArchiveInvalid(
+            f"{folder} holds no tiles{': the build was interrupted before its first batch' if missing else ''}."
+        )
+    for problem in problems:
+        log.warning("%s", problem)
+    return Archive(
+        folder, manifest, rasters, _joined(tiles), _joined(raw), tuple(skipped), without_data, tuple(problems), encoder
+    )
+
+
+def check_encoder(manifest: Manifest, encoder: Encoder) -> None:
+    """Raise `ArchiveMismatch` unless an encoder is the one the archive was made with."""
+    asked = (encoder.name, encoder.weights_hash)
+    if asked != (manifest.encoder, manifest.weights_hash):
+        raise ArchiveMismatch(
+            f"The archive was made by {manifest.encoder} (weights {manifest.weights_hash[:12]}), not by {asked[0]} "
+            f"(weights {asked[1][:12]}). Give that encoder, or build another archive."
+        )
+
+
+def quicklook_path(folder: Path, entry: RasterEntry) -> Path:
+    """Where the small copy of a raster is kept."""
+    return folder / "derived" / f"quicklook-{entry.fingerprint[:16]}.tif"
+
+
+def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _find_rasters(manifest: Manifest, imagery: Imagery | str | Path | None) -> tuple[Imagery, list[str]]:
+    """The manifest's rasters where they are now, and what is wrong with them."""
+    if imagery is not None and not isinstance(imagery, Imagery):
+        imagery = open_imagery(imagery)
+    known = {raster.fingerprint: raster for raster in imagery or ()}
+    rasters: list[Raster] = []
+    problems: list[str] = []
+    for entry in manifest.rasters:
+        raster = known.get(entry.fingerprint)
+        if raster is None:
+            raster, problem = _reopen(entry)
+            problems += problem
+        rasters.append(raster)
+    return Imagery(tuple(rasters)), problems
+
+
+def _reopen(entry: RasterEntry) -> tuple[Raster, list[str]]:
+    from affine import Affine
+
+    from workbench.imagery.rasters import Band
+
+    numbers = (
+        [number for _, number, _ in entry.bands] if len(entry.paths) == 1 else [name for _, _, name in entry.bands]
+    )
+    declared = entry.nodata if entry.user_nodata else None
+    source = entry.paths[0] if len(entry.paths) == 1 else list(entry.paths)
+    try:
+        raster = open_imagery(source, bands=numbers, nodata=declared, allow_vrt=True)[0]
+        if (raster.width, raster.height) != (entry.width, entry.height) or raster.fingerprint != entry.fingerprint:
+            raise RasterChanged(
+                f"{entry.name} has changed since it was indexed. Its hits may show other ground: run build_archive again "
+                "to index it anew."
+            )
+        return replace(raster, name=entry.name), []
+    except (RasterUnreadable, RasterRefused) as error:
+        bands = tuple(Band(Path(entry.paths[place]), number, name) for place, number, name in entry.bands)
+        absent = Raster(
+            entry.name,
+            bands,
+            entry.width,
+            entry.height,
+            "uint8",
+            Affine.identity(),
+            None,
+            entry.nodata,
+            entry.fingerprint,
+        )
+        return absent, [f"{entry.name} is not where it was: {error} Open the archive with imagery=FOLDER if it moved."]
+    except RasterChanged as error:
+        return replace(raster, name=entry.name), [str(error)]

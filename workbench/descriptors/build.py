@@ -1,0 +1,325 @@
+"""Building an archive: blocks read, encoded and pooled, committed batch by batch, resumed where it stopped."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from workbench.descriptors.archive import Archive, open_archive, quicklook_path
+from workbench.descriptors.batches import Skipped, read_record, write_batch
+from workbench.descriptors.dense import FeatureMap, encode_window
+from workbench.descriptors.encoders import Encoder, load_encoder
+from workbench.descriptors.manifest import (
+    Batch,
+    Manifest,
+    describe_raster,
+    new_manifest,
+    read_manifest,
+    write_manifest,
+)
+from workbench.errors import ArchiveMismatch, QueryInvalid, RasterUnreadable
+from workbench.files import format_bytes, require_space
+from workbench.imagery.grid import TILE_DTYPE, TileGrid
+from workbench.imagery.opening import open_imagery
+from workbench.imagery.quicklook import write_quicklook
+from workbench.imagery.rasters import Imagery, Raster
+from workbench.imagery.render import fit_stretch
+from workbench.jobs import Progress, format_seconds, shown_progress
+
+log = logging.getLogger(__name__)
+_LEAST_DATA = 0.5
+_SHOWN_SKIPPED = 5
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What building will take, from the encoding of one block."""
+
+    tiles: int
+    seconds: float
+    bytes: int
+
+    def text(self) -> str:
+        """One line for people."""
+        return f"About {self.tiles:,} tiles, {format_seconds(self.seconds)}, {format_bytes(self.bytes)} on disk."
+
+
+def build_archive(
+    imagery: Imagery | str | Path,
+    folder: str | Path,
+    *,
+    tile: int | tuple[int, ...] = 256,
+    stride: int | None = None,
+    tile_m: float | tuple[float, ...] | None = None,
+    encoder: Encoder | str = "texture",
+    weights: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Archive:
+    """Turn imagery into an archive that can be searched; run it again to go on after an interrupt or to add rasters.
+
+    Args:
+        imagery: rasters, or what `open_imagery` takes.
+        folder: of the archive; made if it is not there.
+        tile: tile size in pixels, or several.
+        stride: pixels between neighbouring tiles (of the first size; other sizes in proportion); half a tile when None.
+        tile_m: tile size on the ground in metres instead; rasters of several resolutions are then seen at the
+            coarsest of them.
+        encoder: a name (see `load_encoder`) or an encoder of one's own.
+        weights: file of the encoder's weights.
+        progress: shown as a bar when None.
+
+    Returns:
+        the archive, opened.
+
+    Raises:
+        ArchiveMismatch: the folder holds an archive of another encoder, grid or imagery.
+        DiskFull: the disk is too small; nothing was started.
+        Cancelled: stopped by the user; every finished batch is kept.
+    """
+    if not isinstance(imagery, Imagery):
+        imagery = open_imagery(imagery)
+    folder = Path(folder)
+    if isinstance(encoder, str):
+        encoder = load_encoder(encoder, weights)
+    grid = _grid(imagery, tile, stride, tile_m)
+    asked = new_manifest(encoder, None if weights is None else Path(weights), grid, ())
+    manifest = _joined_manifest(folder, asked, imagery)
+    rasters = {raster.fingerprint: raster for raster in imagery}
+    ordered = Imagery(tuple(rasters[entry.fingerprint] for entry in manifest.rasters))
+    todo = [batch for batch in manifest.batches() if not _committed(folder, manifest, batch)]
+    with shown_progress(progress) as shown:
+        if todo:
+            estimate = estimate_archive(ordered, manifest, encoder, todo)
+            shown.say(estimate.text())
+            require_space(folder, estimate.bytes, "The archive")
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(folder)
+            write_manifest(folder, replace(manifest, complete=False))
+            _encode_batches(folder, manifest, ordered, encoder, todo, shown)
+        manifest = replace(manifest, complete=True)
+        write_manifest(folder, manifest)
+        _write_quicklooks(folder, manifest, ordered, shown)
+        archive = open_archive(folder, imagery=ordered, encoder=encoder)
+        archive.centring  # noqa: B018 - fitted now, while the user expects to wait
+        shown.say(_summary(archive))
+    return archive
+
+
+def estimate_archive(imagery: Imagery, manifest: Manifest, encoder: Encoder, todo: list[Batch]) -> Estimate:
+    """Tiles, time and disk that the batches of ``todo`` will take, measured on one block from the middle of the first."""
+    raster = imagery[todo[0].raster]
+    entry = manifest.rasters[todo[0].raster]
+    block = manifest.block_of(todo[0].raster)
+    side = min(block, raster.height, raster.width)
+    window = Window((raster.width - side) // 2, (raster.height - side) // 2, side, side)
+    seconds = []
+    for _ in range(2):
+        started = time.perf_counter()
+        try:
+            encode_window(raster, window, entry.scale, encoder, entry.stretch)
+        except RasterUnreadable as error:
+            log.warning("%s", error)
+        seconds.append(time.perf_counter() - started)
+    whole = {batch.raster for batch in todo}
+    tiles = sum(manifest.grid.count(imagery[position]) for position in whole)
+    pixels = sum(imagery[position].width * imagery[position].height for position in whole)
+    share = len(todo) / max(1, sum(batch.raster in whole for batch in manifest.batches()))
+    per_pixel = min(seconds) / side**2
+    size = int(share * (tiles * (manifest.dim * 2 + TILE_DTYPE.itemsize) + pixels / 4)) + 1_000_000
+    return Estimate(int(tiles * share), share * per_pixel * pixels, size)
+
+
+def _grid(
+    imagery: Imagery, tile: int | tuple[int, ...], stride: int | None, tile_m: float | tuple[float, ...] | None
+) -> TileGrid:
+    if tile_m is not None:
+        sizes_m = tile_m if isinstance(tile_m, tuple) else (tile_m,)
+        unplaced = [raster.name for raster in imagery if raster.crs is None]
+        if unplaced:
+            raise QueryInvalid(
+                f"{unplaced[0]} has no coordinate system, so metres mean nothing in it. Give tile= in pixels."
+            )
+        coarsest = max(float(np.mean(raster.pixel_size_m)) for raster in imagery)
+        return TileGrid(tuple(float(size) for size in sizes_m), 0.5, round(coarsest, 6))
+    sizes = tile if isinstance(tile, tuple) else (tile,)
+    return TileGrid(tuple(float(size) for size in sizes), 0.5 if stride is None else stride / sizes[0])
+
+
+def _joined_manifest(folder: Path, asked: Manifest, imagery: Imagery) -> Manifest:
+    """The manifest to go on with: the folder's own, with rasters that are new to it added at the end."""
+    here = (folder / "manifest.json").is_file()
+    manifest = read_manifest(folder) if here else asked
+    manifest.check_same(asked)
+    given = {raster.fingerprint for raster in imagery}
+    gone = [entry for entry in manifest.rasters if entry.fingerprint not in given]
+    names = {raster.name: raster for raster in imagery}
+    changed = {entry.name: names[entry.name] for entry in gone if entry.name in names}
+    lost = [entry.name for entry in gone if entry.name not in changed]
+    if lost:
+        raise ArchiveMismatch(
+            f"This archive also holds {', '.join(lost[:3])}, which was not given. "
+            "Open all its imagery, or build into another folder."
+        )
+    entries = [
+        describe_raster(changed[entry.name], manifest.grid, fit_stretch(changed[entry.name]))
+        if entry in gone
+        else entry
+        for entry in manifest.rasters
+    ]
+    known = {entry.fingerprint for entry in entries}
+    entries += [
+        describe_raster(raster, manifest.grid, fit_stretch(raster))
+        for raster in {raster.fingerprint: raster for raster in imagery}.values()
+        if raster.fingerprint not in known
+    ]
+    return replace(manifest, rasters=tuple(entries))
+
+
+def _committed(folder: Path, manifest: Manifest, batch: Batch) -> bool:
+    record = read_record(folder, batch) if folder.is_dir() else None
+    return record is not None and record.fingerprint == manifest.rasters[batch.raster].fingerprint
+
+
+def _encode_batches(
+    folder: Path, manifest: Manifest, imagery: Imagery, encoder: Encoder, todo: list[Batch], progress: Progress
+) -> None:
+    total = sum(manifest.grid.count(raster) for raster in imagery)
+    waiting = sum(_tiles_in(manifest, imagery[batch.raster], batch) for batch in todo)
+    progress.begin("indexing", total, "tiles", done=total - waiting)
+    for batch in todo:
+        raster = imagery[batch.raster]
+        tiles, descriptors, without_data, skipped = _encode_batch(manifest, raster, encoder, batch)
+        write_batch(
+            folder, batch, manifest.rasters[batch.raster].fingerprint, tiles, descriptors, without_data, skipped
+        )
+        progress.advance(len(tiles) + without_data + len(skipped))
+
+
+def _encode_batch(
+    manifest: Manifest, raster: Raster, encoder: Encoder, batch: Batch
+) -> tuple[NDArray[Any], NDArray[np.float16], int, list[Skipped]]:
+    tiles: list[NDArray[Any]] = [np.empty(0, TILE_DTYPE)]
+    found: list[NDArray[np.float32]] = [np.empty((0, manifest.dim), np.float32)]
+    skipped: list[Skipped] = []
+    without_data = 0
+    entry = manifest.rasters[batch.raster]
+    for placed in _blocks_of(manifest, raster, batch):
+        left = min(int(cols[0]) for _, _, cols in placed)
+        top = min(int(rows[0]) for _, rows, _ in placed)
+        right = max(int(cols[-1]) + size for size, _, cols in placed)
+        bottom = max(int(rows[-1]) + size for size, rows, _ in placed)
+        features = encode_window(
+            raster, Window(left, top, right - left, bottom - top), entry.scale, encoder, entry.stretch
+        )
+        for size, rows, cols in placed:
+            means, coverage = features.pool_grid(rows, cols, size, size)
+            descriptors = encoder.finish(means.reshape(-1, means.shape[-1]))
+            rows_of, cols_of = (part.ravel() for part in np.meshgrid(rows, cols, indexing="ij"))
+            reasons = _reasons(features, rows_of, cols_of, size, descriptors)
+            has_data = coverage.ravel() >= _LEAST_DATA - 1e-6
+            skipped += [
+                Skipped(raster.name, int(rows_of[place]), int(cols_of[place]), size, reason)
+                for place, reason in sorted(reasons.items())
+                if has_data[place] or "cannot be read" in reason
+            ]
+            keep = has_data.copy()
+            keep[list(reasons)] = False
+            without_data += int((~has_data).sum()) - sum(
+                not has_data[place] and "cannot be read" in reason for place, reason in reasons.items()
+            )
+            rows_kept = np.empty(int(keep.sum()), TILE_DTYPE)
+            rows_kept["raster"], rows_kept["size"] = batch.raster, size
+            rows_kept["row"], rows_kept["col"] = rows_of[keep], cols_of[keep]
+            tiles.append(rows_kept)
+            found.append(descriptors[keep])
+    return np.concatenate(tiles), np.concatenate(found).astype(np.float16), without_data, skipped
+
+
+def _reasons(
+    features: FeatureMap, rows: NDArray[np.int64], cols: NDArray[np.int64], size: int, descriptors: NDArray[np.float32]
+) -> dict[int, str]:
+    """Why tiles of a block cannot be indexed, by their place in it."""
+    reasons: dict[int, str] = {}
+    with np.errstate(over="ignore"):
+        stored = descriptors.astype(np.float16)
+    for place in np.flatnonzero(~np.isfinite(stored).all(axis=1) | ~stored.any(axis=1)):
+        reasons[int(place)] = "the encoder gave no usable descriptor (zero or not finite)"
+    for window, reason in features.unreadable:
+        touches = (
+            (rows < window.row_off + window.height)
+            & (rows + size > window.row_off)
+            & (cols < window.col_off + window.width)
+            & (cols + size > window.col_off)
+        )
+        reasons |= {int(place): reason for place in np.flatnonzero(touches)}
+    return reasons
+
+
+def _blocks_of(
+    manifest: Manifest, raster: Raster, batch: Batch
+) -> list[list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]]:
+    """For each block of a batch, the tiles that start in it: per size, first rows and first columns."""
+    block = manifest.block_of(batch.raster)
+    across = len(range(0, raster.width, block))
+    found = []
+    for number in range(batch.first, batch.last):
+        top, left = number // across * block, number % across * block
+        placed = []
+        for size in manifest.grid.sizes(raster):
+            rows, cols = manifest.grid.starts(raster.height, size), manifest.grid.starts(raster.width, size)
+            rows = rows[(rows >= top) & (rows < top + block)]
+            cols = cols[(cols >= left) & (cols < left + block)]
+            if len(rows) and len(cols):
+                placed.append((size, rows, cols))
+        if placed:
+            found.append(placed)
+    return found
+
+
+def _tiles_in(manifest: Manifest, raster: Raster, batch: Batch) -> int:
+    return sum(len(rows) * len(cols) for block in _blocks_of(manifest, raster, batch) for _, rows, cols in block)
+
+
+def _write_quicklooks(folder: Path, manifest: Manifest, imagery: Imagery, progress: Progress) -> None:
+    (folder / "derived").mkdir(exist_ok=True)
+    wanted = [
+        (raster, entry)
+        for raster, entry in zip(imagery, manifest.rasters, strict=True)
+        if not raster.has_overviews
+        and max(raster.width, raster.height) > 2048
+        and not quicklook_path(folder, entry).is_file()
+    ]
+    if wanted:
+        progress.begin("quick-look copies", len(wanted), "rasters")
+    for raster, entry in wanted:
+        try:
+            write_quicklook(raster, entry.stretch, quicklook_path(folder, entry), progress)
+        except RasterUnreadable as error:
+            progress.say(f"No quick-look copy: {error}")
+        progress.advance()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Delete what a killed run left half-written; complete files never have such names."""
+    for pattern in (".tiles-*", ".descriptors-*", ".batch-*", ".manifest.*", "derived/.*"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def _summary(archive: Archive) -> str:
+    text = f"{len(archive):,} tiles of {len(archive.imagery)} raster(s) indexed with {archive.manifest.encoder}"
+    if archive.without_data:
+        text += f"; {archive.without_data:,} left out for being over half no-data"
+    if archive.skipped:
+        first = "; ".join(
+            f"{s.raster} at row {s.row}, col {s.col}: {s.reason}" for s in archive.skipped[:_SHOWN_SKIPPED]
+        )
+        text += f"; {len(archive.skipped):,} could not be indexed ({first})"
+    return text + "."

@@ -1,0 +1,79 @@
+"""Centring: the archive's mean descriptor, taken off before comparing, and a second one for chips seen alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.descriptors.manifest import Manifest
+from workbench.errors import ArchiveInvalid
+from workbench.files import atomic_write
+
+_SAMPLE = 200_000
+
+
+@dataclass(frozen=True)
+class Centring:
+    """Means and scale, each float32 (dim,)."""
+
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    lone_mean: NDArray[np.float32]
+
+    def apply(self, raw: NDArray[np.floating], *, alone: bool = False) -> NDArray[np.float32]:  # type: ignore[type-arg]
+        """Centred descriptors of unit length (n, dim); those of chips seen ``alone`` have a mean of their own.
+
+        An encoder sees a lone chip with empty borders, which shifts all its features alike: a chip less the mean of such
+        chips lies where the tile less the mean of tiles lies.
+        """
+        centred = (raw.astype(np.float32) - (self.lone_mean if alone else self.mean)) / self.scale
+        return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)  # type: ignore[no-any-return]
+
+
+def read_centring(folder: Path, version: int, dim: int) -> Centring | None:
+    """The stored centring, or None when it has to be fitted.
+
+    Raises:
+        ArchiveInvalid: the file is damaged.
+    """
+    path = _path(folder, version)
+    if not path.is_file():
+        return None
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ArchiveInvalid(
+            f"{path} is damaged ({error}). Delete it: it is fitted again from the descriptors."
+        ) from error
+    if values.shape != (3, dim) or not np.isfinite(values).all():
+        raise ArchiveInvalid(
+            f"{path} does not belong to this archive. Delete it: it is fitted again from the descriptors."
+        )
+    return Centring(*values)
+
+
+def fit_centring(folder: Path, raw: NDArray[np.float16], lone: NDArray[np.float32], manifest: Manifest) -> Centring:
+    """Fit and store the centring of an archive.
+
+    Args:
+        folder: of the archive.
+        raw: descriptors (n, dim); at most 200,000, evenly spaced, are used.
+        lone: descriptors of some tiles seen as chips alone, (m, dim).
+        manifest: of the archive.
+    """
+    used = np.asarray(raw[:: max(1, len(raw) // _SAMPLE)], np.float32)
+    mean = used.mean(axis=0)
+    scale = used.std(axis=0) + 1e-3 if manifest.standardise else np.ones_like(mean)
+    fitted = Centring(mean, scale.astype(np.float32), lone.mean(axis=0) if len(lone) else mean)
+    path = _path(folder, manifest.centring)
+    path.parent.mkdir(exist_ok=True)
+    with atomic_write(path) as aside, aside.open("wb") as file:
+        np.save(file, np.stack([fitted.mean, fitted.scale, fitted.lone_mean]), allow_pickle=False)
+    return fitted
+
+
+def _path(folder: Path, version: int) -> Path:
+    return folder / "derived" / f"centring-{version:03d}.npy"

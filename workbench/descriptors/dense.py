@@ -1,0 +1,172 @@
+"""The dense pass: an encoder run once over a large block, and windows of its feature map pooled to descriptors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.features import rasterize
+from rasterio.windows import Window
+from shapely.affinity import affine_transform
+from shapely.geometry.base import BaseGeometry
+
+from workbench.descriptors.encoders import Encoder
+from workbench.errors import RasterUnreadable
+from workbench.imagery.rasters import Raster
+from workbench.imagery.render import Stretch, display_bands
+
+_PIECE = 128
+# Holes look mid-grey to the encoder: near the mean of aerial imagery, so that they add little to their surroundings.
+_HOLE = 0.45
+_SUPERSAMPLE = 8
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """Features of a part of a raster.
+
+    Attributes:
+        cells: float32 (raw, rows, cols).
+        valid: share of each cell that has data, float32 (rows, cols).
+        row: raster row of the first cell's upper edge.
+        col: raster column of the first cell's left edge.
+        cell: raster pixels per cell.
+        unreadable: windows that could not be read, with the reason.
+    """
+
+    cells: NDArray[np.float32]
+    valid: NDArray[np.float32]
+    row: float
+    col: float
+    cell: float
+    unreadable: tuple[tuple[Window, str], ...] = ()
+
+    def pool_grid(
+        self, rows: NDArray[np.int64], cols: NDArray[np.int64], height: float, width: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean features of windows of one size at every combination of first rows and first columns.
+
+        A cell counts by the area of it that lies in the window and by its share of valid pixels.
+
+        Returns:
+            means (len(rows), len(cols), raw) and the share of each window that has data (len(rows), len(cols)).
+        """
+        by_row = _overlaps((rows - self.row) / self.cell, height / self.cell, self.cells.shape[1])
+        by_col = _overlaps((cols - self.col) / self.cell, width / self.cell, self.cells.shape[2])
+        weighted = self.cells * self.valid
+        sums = np.tensordot(np.tensordot(weighted, by_row, (1, 1)), by_col, (1, 1))
+        weights = by_row @ self.valid @ by_col.T
+        area = height * width / self.cell**2
+        means = sums.transpose(1, 2, 0) / np.maximum(weights, 1e-9)[..., None]
+        return means.astype(np.float32), (weights / area).astype(np.float32)
+
+    def pool_shape(self, shape: BaseGeometry) -> NDArray[np.float32]:
+        """Mean features (raw,) inside a geometry in the raster's pixel coordinates."""
+        step = self.cell / _SUPERSAMPLE
+        local = affine_transform(shape, (1 / step, 0, 0, 1 / step, -self.col / step, -self.row / step))
+        rows, cols = self.valid.shape
+        drawn = rasterize([local], (rows * _SUPERSAMPLE, cols * _SUPERSAMPLE), all_touched=True, dtype="uint8")
+        covered = drawn.reshape(rows, _SUPERSAMPLE, cols, _SUPERSAMPLE).mean(axis=(1, 3))
+        weights = covered * self.valid
+        total = weights.sum()
+        return (np.tensordot(self.cells, weights, 2) / max(total, 1e-9)).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def encode_window(raster: Raster, window: Window, scale: float, encoder: Encoder, stretch: Stretch) -> FeatureMap:
+    """Features of a window and of nothing else, seen in ``encoder.margin`` pixels of context.
+
+    Cells lie on one grid that starts at the raster's corner, so that a cell is the same whichever window it is part of.
+
+    Args:
+        raster: to read.
+        window: raster pixels that the cells must cover.
+        scale: raster pixels per pixel the encoder sees.
+        encoder: to run.
+        stretch: of all the raster's bands.
+
+    Returns:
+        the feature map of the smallest run of whole cells that covers ``window``.
+    """
+    cell = encoder.stride * scale
+    margin = math.ceil(encoder.margin / encoder.stride)
+    top, left = math.floor(window.row_off / cell), math.floor(window.col_off / cell)
+    bottom = math.ceil((window.row_off + window.height) / cell - 1e-9)
+    right = math.ceil((window.col_off + window.width) / cell - 1e-9)
+    rows, cols = bottom - top, right - left
+    seen = Window((left - margin) * cell, (top - margin) * cell, (cols + 2 * margin) * cell, (rows + 2 * margin) * cell)
+    size = ((rows + 2 * margin) * encoder.stride, (cols + 2 * margin) * encoder.stride)
+    pixels, mask, unreadable = _read(raster, seen, size, stretch)
+    cells = encoder.features(pixels)[:, margin : margin + rows, margin : margin + cols]
+    valid = 1 - mask.reshape(rows + 2 * margin, encoder.stride, cols + 2 * margin, encoder.stride).mean(axis=(1, 3))
+    return FeatureMap(
+        np.ascontiguousarray(cells),
+        valid[margin : margin + rows, margin : margin + cols].astype(np.float32),
+        top * cell,
+        left * cell,
+        cell,
+        unreadable,
+    )
+
+
+def encode_alone(pixels: NDArray[np.uint8], encoder: Encoder) -> NDArray[np.float32]:
+    """The descriptor of a chip or photograph seen without its surroundings.
+
+    Args:
+        pixels: RGB (3, rows, cols); cut to a multiple of the encoder's stride, or padded up to one cell.
+        encoder: to run.
+
+    Returns:
+        float32 (dim,); comparable with tiles only after centring by the archive's second mean.
+    """
+    stride = encoder.stride
+    rows, cols = (max(stride, length // stride * stride) for length in pixels.shape[1:])
+    unit = np.full((3, rows, cols), _HOLE, np.float32)
+    part = pixels[:, :rows, :cols]
+    unit[:, : part.shape[1], : part.shape[2]] = part / np.float32(255)
+    return encoder.finish(encoder.features(unit).mean(axis=(1, 2))[None])[0]
+
+
+def _overlaps(starts: NDArray[np.floating], length: float, cells: int) -> NDArray[np.float32]:
+    """How much of each of ``cells`` unit cells each interval [start, start + length) covers: (intervals, cells)."""
+    edges = np.arange(cells)
+    ends = np.minimum(starts[:, None] + length, edges[None] + 1)
+    return np.clip(ends - np.maximum(starts[:, None], edges[None]), 0, 1).astype(np.float32)
+
+
+def _read(
+    raster: Raster, window: Window, size: tuple[int, int], stretch: Stretch
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], tuple[tuple[Window, str], ...]]:
+    """RGB 0..1 with holes filled, the mask of holes, and what could not be read (holes as well)."""
+    bands = display_bands(raster)
+    unique = tuple(dict.fromkeys(bands))
+    try:
+        pixels = raster.read(window, size=size, bands=unique)
+        unreadable: tuple[tuple[Window, str], ...] = ()
+    except RasterUnreadable:
+        pixels, unreadable = _read_in_pieces(raster, window, size, unique)
+    mask = np.ma.getmaskarray(pixels)[0]
+    unit = stretch.of(unique).to_unit(pixels)[[unique.index(band) for band in bands]]
+    unit[:, mask] = _HOLE
+    return np.ascontiguousarray(unit), mask, unreadable
+
+
+def _read_in_pieces(
+    raster: Raster, window: Window, size: tuple[int, int], bands: Sequence[int]
+) -> tuple[np.ma.MaskedArray, tuple[tuple[Window, str], ...]]:  # type: ignore[type-arg]
+    """Read what can be read, so that one damaged spot costs only the tiles that hold it."""
+    rows, cols = size
+    scale = window.height / rows
+    whole = np.ma.masked_all((len(bands), rows, cols), raster.dtype)
+    unreadable = []
+    for row in range(0, rows, _PIECE):
+        for col in range(0, cols, _PIECE):
+            height, width = min(_PIECE, rows - row), min(_PIECE, cols - col)
+            piece = Window(window.col_off + col * scale, window.row_off + row * scale, width * scale, height * scale)
+            try:
+                whole[:, row : row + height, col : col + width] = raster.read(piece, size=(height, width), bands=bands)
+            except RasterUnreadable as error:
+                unreadable.append((piece, str(error)))
+    return whole, tuple(unreadable)

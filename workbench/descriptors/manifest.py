@@ -1,0 +1,178 @@
+"""An archive's manifest: which imagery, grid and encoder its descriptors come from; written once, checked on every use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from workbench.descriptors.encoders import Encoder
+from workbench.errors import ArchiveInvalid, ArchiveMismatch
+from workbench.files import write_json
+from workbench.imagery.grid import TileGrid
+from workbench.imagery.rasters import Raster
+from workbench.imagery.render import Stretch
+
+FORMAT = "workbench-archive"
+VERSION = 1
+BLOCK = 1024
+BLOCKS_PER_BATCH = 16
+
+
+@dataclass(frozen=True)
+class RasterEntry:
+    """One raster of an archive, as it was when it was indexed."""
+
+    name: str
+    paths: tuple[str, ...]
+    bands: tuple[tuple[int, int, str], ...]
+    fingerprint: str
+    states: tuple[tuple[int, int], ...]
+    width: int
+    height: int
+    scale: float
+    stretch: Stretch
+    nodata: float | None
+    user_nodata: bool
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A run of blocks of one raster: the unit of commit. Blocks are numbered row by row."""
+
+    number: int
+    raster: int
+    first: int
+    last: int
+
+    @property
+    def stem(self) -> str:
+        """Common part of the batch's file names."""
+        return f"{self.number:05d}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What must be equal for two runs to give the same archive, and where the pixels are."""
+
+    encoder: str
+    weights_hash: str
+    weights_path: str | None
+    dim: int
+    standardise: bool
+    preprocessing: dict[str, Any]
+    grid: TileGrid
+    block: int
+    blocks_per_batch: int
+    rasters: tuple[RasterEntry, ...]
+    complete: bool = False
+    centring: int = 0
+
+    def batches(self) -> Iterator[Batch]:
+        """Every batch of the finished archive, in order."""
+        number = 0
+        for position, raster in enumerate(self.rasters):
+            block = self.block_of(position)
+            blocks = len(range(0, raster.height, block)) * len(range(0, raster.width, block))
+            for first in range(0, blocks, self.blocks_per_batch):
+                yield Batch(number, position, first, min(blocks, first + self.blocks_per_batch))
+                number += 1
+
+    def block_of(self, raster: int) -> int:
+        """Side of a block in pixels of a raster; ``block`` counts pixels as the encoder sees them."""
+        return max(1, round(self.block * self.rasters[raster].scale))
+
+    def check_same(self, other: Manifest) -> None:
+        """Raise unless ``other`` would add tiles of the same kind.
+
+        Raises:
+            ArchiveMismatch: naming the first thing that differs, what is here and what was asked for.
+        """
+        for field in ("encoder", "weights_hash", "preprocessing", "grid", "block", "blocks_per_batch"):
+            mine, asked = getattr(self, field), getattr(other, field)
+            if mine != asked:
+                raise ArchiveMismatch(
+                    f"This archive was made with {field} {mine}, and {asked} was asked for. "
+                    "Use the same, or build into another folder."
+                )
+
+
+def describe_raster(raster: Raster, grid: TileGrid, stretch: Stretch) -> RasterEntry:
+    """The entry of a raster as it is now."""
+    states = tuple((path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else (0, 0) for path in raster.paths)
+    paths = tuple(str(path) if str(path).startswith("/vsi") else str(path.resolve()) for path in raster.paths)
+    return RasterEntry(
+        name=raster.name,
+        paths=paths,
+        bands=tuple((raster.paths.index(band.path), band.number, band.name) for band in raster.bands),
+        fingerprint=raster.fingerprint,
+        states=states,
+        width=raster.width,
+        height=raster.height,
+        scale=grid.scale(raster),
+        stretch=stretch,
+        nodata=raster.nodata,
+        user_nodata=raster.user_nodata,
+    )
+
+
+def new_manifest(encoder: Encoder, weights: Path | None, grid: TileGrid, rasters: tuple[RasterEntry, ...]) -> Manifest:
+    """The manifest of an archive about to be built."""
+    return Manifest(
+        encoder=encoder.name,
+        weights_hash=encoder.weights_hash,
+        weights_path=None if weights is None else str(Path(weights).resolve()),
+        dim=encoder.dim,
+        standardise=encoder.standardise,
+        preprocessing=json.loads(json.dumps(encoder.preprocessing)),
+        grid=grid,
+        block=BLOCK,
+        blocks_per_batch=BLOCKS_PER_BATCH,
+        rasters=rasters,
+    )
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json`` atomically."""
+    write_json(folder / "manifest.json", {"format": FORMAT, "version": VERSION, **asdict(manifest)})
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read ``manifest.json``.
+
+    Raises:
+        ArchiveInvalid: there is none, it is damaged, or it is of a newer version.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise ArchiveInvalid(f"{folder} is not an archive: it has no manifest.json. Make one with build_archive().")
+    try:
+        values = json.loads(path.read_bytes())
+        form, version = values.pop("format"), values.pop("version")
+        if form != FORMAT or version > VERSION:
+            raise ArchiveInvalid(
+                f"{path} is {form} version {version}; this program reads {FORMAT} up to {VERSION}. Update it."
+            )
+        grid = TileGrid(tuple(values["grid"]["tile"]), values["grid"]["stride"], values["grid"]["resolution_m"])
+        rasters = tuple(_raster_entry(entry) for entry in values["rasters"])
+        return Manifest(**{**values, "grid": grid, "rasters": rasters})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArchiveInvalid(
+            f"{path} is damaged ({error}). Restore it from a copy, or build the archive anew."
+        ) from error
+
+
+def with_centring(manifest: Manifest, version: int) -> Manifest:
+    """The manifest with another fit of the centring."""
+    return replace(manifest, centring=version)
+
+
+def _raster_entry(values: dict[str, Any]) -> RasterEntry:
+    stretch = Stretch(tuple(values["stretch"]["low"]), tuple(values["stretch"]["high"]))
+    bands = tuple((int(place), int(number), str(name)) for place, number, name in values["bands"])
+    states = tuple((int(size), int(mtime)) for size, mtime in values["states"])
+    return RasterEntry(
+        **{**values, "paths": tuple(values["paths"]), "bands": bands, "states": states, "stretch": stretch}
+    )
