@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
+from rasterio.windows import transform as window_transform
 
 from workbench.errors import FileExists, LabelInvalid, RasterUnreadable
 from workbench.files import slug, write_bytes, write_json
@@ -191,7 +191,7 @@ def _geotiff(pixels: NDArray[Any], raster: Raster, window: Window, valid: NDArra
     if raster.crs is not None:
         profile |= {
             "crs": CRS.from_user_input(raster.crs),
-            "transform": raster.transform * Affine.translation(window.col_off, window.row_off),
+            "transform": window_transform(window, raster.transform),
         }
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as memory:
         with memory.open(**profile) as dataset:

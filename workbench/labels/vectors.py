@@ -28,7 +28,7 @@ _POLYGONS = ("Polygon", "MultiPolygon")
 def read_polygons(
     source: str | Path | gpd.GeoDataFrame, layer: str | None = None, crs: str | None = None
 ) -> tuple[str, gpd.GeoDataFrame]:
-    """Read polygons of a known coordinate system, rows without geometry left out.
+    """Read polygons of a known coordinate system.
 
     Args:
         source: GeoPackage, GeoJSON, Shapefile, GeoParquet, or a GeoDataFrame.
@@ -91,13 +91,17 @@ def _layer(path: Path, layer: str | None) -> str:
 def _only_polygons(frame: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
     if not isinstance(frame, gpd.GeoDataFrame) or not len(frame):
         raise LabelInvalid(f"{name} has no features. Give a file with at least one polygon.")
-    empty = frame.geometry.isna() | frame.geometry.is_empty
-    kinds = Counter(frame.geometry[~empty].geom_type)
-    others = {kind: count for kind, count in kinds.items() if kind not in _POLYGONS}
-    if others or not kinds:
-        found = ", ".join(f"{count:,} {kind}" for kind, count in others.items()) or "empty geometries only"
+    empty = int((frame.geometry.isna() | frame.geometry.is_empty).sum())
+    if empty:
+        # A Shapefile that was cut off reads like this too.
+        raise LabelInvalid(
+            f"{name}: {empty:,} of {len(frame):,} rows have no geometry. Copy it again, or take them out."
+        )
+    others = Counter(kind for kind in frame.geom_type if kind not in _POLYGONS)
+    if others:
+        found = ", ".join(f"{count:,} {kind}" for kind, count in others.items())
         raise LabelInvalid(f"{name} holds {found}, and labels are polygons. Buffer points and lines first.")
-    return frame[~empty]
+    return frame
 
 
 def _with_crs(frame: gpd.GeoDataFrame, name: str, crs: str | None) -> gpd.GeoDataFrame:
