@@ -1,0 +1,1 @@
+"""What a network learned from the labels: U-Net, training, prediction, polygons."""

@@ -1,0 +1,57 @@
+"""The training loss: cross-entropy and soft IoU in one number, blind to pixels nobody labelled."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from workbench.segmentation.scores import IGNORE
+
+
+def segmentation_loss(
+    logits: Tensor, target: Tensor, *, class_weights: Tensor | None = None, ignore: int = IGNORE
+) -> Tensor:
+    """Cross-entropy minus the logarithm of the soft IoU.
+
+    Iglovikov and Shvets, "TernausNet" (2018), ``L = H - log J``; as in their released code, J is taken over the sums of a
+    whole batch, which also counts an image without the class. For several classes J is the mean over those that
+    occur in the batch, background included: a class nobody shows has no IoU.
+
+    Args:
+        logits: network output, float, shape (batch, classes + 1, rows, cols).
+        target: 0 background, 1…classes, ``ignore`` where nobody looked; int64, shape (batch, rows, cols).
+        class_weights: factors of the cross-entropy, shape (classes + 1,).
+        ignore: target value that counts for nothing.
+
+    Returns:
+        The loss, a float32 scalar >= 0; zero (with a zero gradient) when every pixel is ignored.
+    """
+    logits = logits.float()
+    known = target != ignore
+    if not known.any():
+        return logits.sum() * 0.0
+    log_probability = F.log_softmax(logits, dim=1)
+    entropy = F.nll_loss(log_probability, target, weight=class_weights, ignore_index=ignore)
+    return entropy - soft_iou(log_probability.exp(), target, known).log()
+
+
+def soft_iou(probability: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Mean soft IoU of the classes that occur: ``sum(y p) / sum(y + p - y p)`` over the known pixels.
+
+    One pixel is added above and below the line, so that the logarithm stays finite where nothing is right yet.
+
+    Args:
+        probability: softmax output, shape (batch, classes + 1, rows, cols).
+        target: class of each pixel, int64, shape (batch, rows, cols); unknown pixels may hold any value.
+        known: which pixels count, bool, shape (batch, rows, cols).
+
+    Returns:
+        A scalar in (0, 1].
+    """
+    known_probability = probability.movedim(1, -1)[known]  # (pixels, classes + 1)
+    truth = F.one_hot(target[known], probability.shape[1]).to(known_probability.dtype)
+    both = (truth * known_probability).sum(dim=0)
+    either = truth.sum(dim=0) + known_probability.sum(dim=0) - both
+    occurs = truth.sum(dim=0) > 0
+    return torch.mean((both[occurs] + 1) / (either[occurs] + 1))

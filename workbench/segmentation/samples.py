@@ -1,0 +1,169 @@
+"""Chips in memory, and the random, balanced, augmented crops a network trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from workbench.imagery.opening import open_imagery
+from workbench.imagery.rasters import Raster
+from workbench.labels.chips import Chip, Chips, Split
+from workbench.segmentation.scores import IGNORE
+from workbench.segmentation.unet import Normalisation
+
+_POSITIONS = 4096
+_ZOOM = 1.33
+_BRIGHTNESS, _CONTRAST, _TINT = 0.3, 0.2, 0.1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One chip ready for the network.
+
+    Attributes:
+        name: of its image file.
+        image: normalised pixels, float16 (bands, rows, cols), 0 where there is no data.
+        mask: uint8 (rows, cols): 0, 1…n, or `IGNORE` where nobody looked or there is no data.
+    """
+
+    name: str
+    image: NDArray[np.float16]
+    mask: NDArray[np.uint8]
+
+    def counts(self, classes: int) -> NDArray[np.int64]:
+        """Labelled pixels per class, shape (classes + 1,)."""
+        return np.bincount(self.mask[self.mask != IGNORE], minlength=classes + 1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops stacked for one step: images float32 (batch, bands, crop, crop), masks int64 (batch, crop, crop)."""
+
+    images: Tensor
+    masks: Tensor
+    names: tuple[str, ...]
+
+
+class Crops:
+    """An endless, seeded source of training crops.
+
+    Half of the crops are drawn evenly over the labelled area; the other half starts from a class, each as likely as
+    the next, and holds a pixel of it, so that rare classes are seen in every batch. Each crop is turned and mirrored
+    into one of the eight orientations, zoomed by up to a third either way and mildly changed in brightness, contrast
+    and tint: what differs between flights, and no more.
+    """
+
+    def __init__(self, samples: Sequence[Sample], classes: int, crop: int, seed: int) -> None:
+        self._samples, self.crop = samples, crop
+        self._random = np.random.default_rng(seed)
+        counts = np.stack([sample.counts(classes) for sample in samples])  # (samples, classes + 1)
+        self.labelled = int(counts.sum())
+        self._by_area = counts.sum(axis=1) / self.labelled
+        self._classes = np.flatnonzero(counts.sum(axis=0))
+        self._by_class = {int(c): counts[:, c] / counts[:, c].sum() for c in self._classes}
+        self._places: dict[tuple[int, int], NDArray[np.int64]] = {}
+
+    def batch(self, size: int) -> Batch:
+        """Draw ``size`` crops."""
+        drawn = [self._draw() for _ in range(size)]
+        images = torch.stack([image for image, _, _ in drawn]).contiguous(memory_format=torch.channels_last)
+        return Batch(images, torch.stack([mask for _, mask, _ in drawn]), tuple(name for _, _, name in drawn))
+
+    def _draw(self) -> tuple[Tensor, Tensor, str]:
+        side = self.crop
+        if self._random.random() < 0.5:
+            side = round(side * _ZOOM ** self._random.uniform(-1, 1))
+        sample, row, col = self._place(side)
+        image = torch.from_numpy(_cut(sample.image, row, col, side, 0).astype(np.float32))
+        mask = torch.from_numpy(_cut(sample.mask[None], row, col, side, IGNORE))
+        if side != self.crop:
+            size = (self.crop, self.crop)
+            image = F.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
+            mask = F.interpolate(mask[None], size=size, mode="nearest-exact")[0]
+        image, mask = self._recolour(image), mask[0].long()
+        turns, mirror = int(self._random.integers(4)), bool(self._random.integers(2))
+        return _turn(image, turns, mirror), _turn(mask, turns, mirror), sample.name
+
+    def _place(self, side: int) -> tuple[Sample, int, int]:
+        """Choose a chip and the upper left corner of a crop in it."""
+        if self._random.random() < 0.5:
+            wanted = int(self._random.choice(self._classes))
+            number = int(self._random.choice(len(self._samples), p=self._by_class[wanted]))
+            sample = self._samples[number]
+            position = int(self._random.choice(self._positions(number, wanted)))
+            row, col = (
+                int(place) - int(self._random.integers(side)) for place in divmod(position, sample.mask.shape[1])
+            )
+        else:
+            sample = self._samples[int(self._random.choice(len(self._samples), p=self._by_area))]
+            row, col = (int(self._random.integers(max(1, length - side + 1))) for length in sample.mask.shape)
+        rows, cols = sample.mask.shape
+        return sample, min(max(row, 0), max(0, rows - side)), min(max(col, 0), max(0, cols - side))
+
+    def _positions(self, number: int, wanted: int) -> NDArray[np.int64]:
+        """Flat positions of up to a few thousand pixels of a class in a chip, found once."""
+        if (number, wanted) not in self._places:
+            found = np.flatnonzero(self._samples[number].mask == wanted)
+            few = found if found.size <= _POSITIONS else self._random.choice(found, _POSITIONS, replace=False)
+            self._places[number, wanted] = few
+        return self._places[number, wanted]
+
+    def _recolour(self, image: Tensor) -> Tensor:
+        contrast = 1 + self._random.uniform(-_CONTRAST, _CONTRAST)
+        tint = self._random.uniform(-_TINT, _TINT, image.shape[0]) + self._random.uniform(-_BRIGHTNESS, _BRIGHTNESS)
+        return image * contrast + torch.from_numpy(tint.astype(np.float32))[:, None, None]
+
+
+def load_samples(chips: Chips, split: Split, normalisation: Normalisation) -> list[Sample]:
+    """Read the chips of a split into memory: two bytes a pixel and band.
+
+    Raises:
+        RasterUnreadable: an image or mask is missing or damaged.
+    """
+    return [_load(chips, chip, normalisation) for chip in chips.of(split)]
+
+
+def fit_normalisation(chips: Chips) -> Normalisation:
+    """Mean and standard deviation of each band over the valid pixels of the training chips, after the stretch."""
+    count, total, squares = 0, np.zeros(0), np.zeros(0)
+    for chip in chips.of("train"):
+        pixels = _raster(chips, chip.image).read()
+        valid = ~np.ma.getmaskarray(pixels)[0]
+        unit = chips.stretch[chip.raster].to_unit(pixels)[:, valid].astype(np.float64)  # (bands, valid pixels)
+        count += unit.shape[1]
+        total = unit.sum(axis=1) + (total if total.size else 0)
+        squares = (unit**2).sum(axis=1) + (squares if squares.size else 0)
+    mean = total / max(1, count)
+    std = np.sqrt(np.maximum(squares / max(1, count) - mean**2, 0))
+    return Normalisation(tuple(mean.tolist()), tuple(np.maximum(std, 1e-2).tolist()))
+
+
+def _load(chips: Chips, chip: Chip, normalisation: Normalisation) -> Sample:
+    pixels = _raster(chips, chip.image).read()
+    mask = np.ma.getdata(_raster(chips, chip.mask).read())[0].astype(np.uint8)
+    mask[np.ma.getmaskarray(pixels)[0]] = IGNORE
+    image = normalisation.apply(pixels, chips.stretch[chip.raster])
+    return Sample(str(chip.image), image.astype(np.float16), mask)
+
+
+def _raster(chips: Chips, name: str) -> Raster:
+    return open_imagery(chips.folder / name)[0]
+
+
+def _cut(array: NDArray[Any], row: int, col: int, side: int, fill: int) -> NDArray[Any]:
+    """A square of (bands, rows, cols), filled up at the lower right where the array is smaller."""
+    part = array[:, row : row + side, col : col + side]
+    missing = [(0, 0), (0, side - part.shape[1]), (0, side - part.shape[2])]
+    return np.pad(part, missing, constant_values=fill) if part.shape[1:] != (side, side) else part.copy()
+
+
+def _turn(array: Tensor, turns: int, mirror: bool) -> Tensor:
+    turned = torch.rot90(array, turns, (-2, -1))
+    return turned.flip(-1) if mirror else turned

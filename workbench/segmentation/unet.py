@@ -1,0 +1,220 @@
+"""The U-Net: built with or without ImageNet weights, saved with all that is needed to use it, loaded without pickle."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import segmentation_models_pytorch as smp
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torchvision.models import get_model_weights
+
+from workbench.errors import WeightsUnavailable
+from workbench.files import atomic_write
+from workbench.imagery.render import Stretch
+from workbench.labels.fold import LabelClass
+
+log = logging.getLogger(__name__)
+FORMAT, VERSION = "workbench-unet", 1
+ENCODERS = ("mobilenet_v2", "resnet18", "resnet34", "resnet50")
+STRIDE = 32
+"""Rows and columns of an input are multiples of this: five halvings."""
+
+_DECODER = (128, 64, 32, 16, 16)
+_UNREADABLE = (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, ValueError, KeyError)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of each band after the stretch to 0..1, over the training chips."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def apply(self, pixels: np.ma.MaskedArray[Any, Any], stretch: Stretch) -> NDArray[np.float32]:
+        """Turn pixels (bands, rows, cols) into network input of the same shape; masked pixels become 0, the mean."""
+        mean, std = (np.array(values, np.float32)[:, None, None] for values in (self.mean, self.std))
+        values = (stretch.to_unit(pixels) - mean) / std
+        values[np.ma.getmaskarray(pixels)] = 0
+        return values
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model file says about itself.
+
+    Attributes:
+        encoder: name of the encoder, one of `ENCODERS` or another one that `segmentation_models_pytorch` knows.
+        classes: ids 1…n in order.
+        bands: number of input bands.
+        pixel_size_m: ground size of the training pixels in metres, (x, y).
+        normalisation: of the input.
+        stretches: raster fingerprint -> the stretch its chips were trained with.
+    """
+
+    encoder: str
+    classes: tuple[LabelClass, ...]
+    bands: int
+    pixel_size_m: tuple[float, float]
+    normalisation: Normalisation
+    stretches: Mapping[str, Stretch] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network, in evaluation mode, and its card."""
+
+    network: nn.Module
+    card: ModelCard
+
+
+def build_unet(encoder: str, bands: int, classes: int, weights: str | Path | None = None) -> nn.Module:
+    """Build a U-Net (Ronneberger et al., 2015) on a classification encoder, with a decoder light enough for a processor.
+
+    Args:
+        encoder: one of `ENCODERS`, or any other name `segmentation_models_pytorch` knows (random weights only).
+        bands: input bands. With ImageNet weights and other than three bands, the first layer's kernels are repeated
+            over the bands and scaled so that its output keeps its size.
+        classes: without the background, which is output 0.
+        weights: torchvision state dict of the encoder (``.pth`` or ``.safetensors``, float16 or float32). When None,
+            the torch hub cache is looked in; when that is empty, the start is random, and the log says so.
+
+    Returns:
+        A module from (batch, bands, rows, cols) to logits (batch, classes + 1, rows, cols); rows and cols must be
+        multiples of `STRIDE`.
+
+    Raises:
+        WeightsUnavailable: the encoder is unknown, or the file is unreadable or of another network.
+    """
+    network = _plain_unet(encoder, bands, classes)
+    path = Path(weights) if weights is not None else _cached(encoder)
+    if path is None:
+        log.info("no ImageNet weights for %s on this machine: training starts from random weights", encoder)
+    else:
+        _load_encoder(network.encoder, encoder, path)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def save_model(model: Model, path: str | Path) -> None:
+    """Write network and card as one ``.safetensors`` file, atomically."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
+    card = json.dumps({"version": VERSION, **asdict(model.card)})
+    with atomic_write(path) as aside:
+        save_file(tensors, aside, metadata={FORMAT: card})
+
+
+def load_model(path: str | Path) -> Model:
+    """Read a file of `save_model`; only tensors and JSON are read, so no code can come with it.
+
+    Raises:
+        WeightsUnavailable: not such a file, of a newer version, or damaged.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            record = json.loads((file.metadata() or {})[FORMAT])
+        if record.pop("version") != VERSION:
+            raise WeightsUnavailable(f"{path.name} was written by a newer workbench. Update this one to use it.")
+        card = _card(record)
+        network = _plain_unet(card.encoder, card.bands, len(card.classes))
+        network.load_state_dict(load_file(path))
+    except (*_UNREADABLE, TypeError, AttributeError) as error:
+        raise WeightsUnavailable(
+            f"{path} is no model of this workbench ({_first_line(error)}). Expected the model.safetensors of a run."
+        ) from error
+    return Model(network.to(memory_format=torch.channels_last).eval(), card)  # type: ignore[call-overload]
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read tensors by name from a ``.safetensors`` file or a plain torch state dict, float16 widened to float32.
+
+    Raises:
+        WeightsUnavailable: missing, damaged, or holding anything but tensors; nothing in the file is run.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            state: object = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise WeightsUnavailable(
+            f"{path} cannot be read as weights ({_first_line(error)}). Expected a file of tensors only: "
+            "a torchvision state dict (.pth) or .safetensors."
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsUnavailable(f"{path} holds no state dict. Expected tensors by name, as torchvision saves them.")
+    return {name: value.float() if value.dtype == torch.float16 else value for name, value in state.items()}
+
+
+def _plain_unet(encoder: str, bands: int, classes: int) -> Any:
+    try:
+        return smp.Unet(
+            encoder_name=encoder,
+            encoder_weights=None,
+            decoder_channels=_DECODER,
+            in_channels=bands,
+            classes=classes + 1,
+        )
+    except KeyError as error:
+        raise WeightsUnavailable(
+            f"There is no encoder named {encoder!r}. Choose one of {', '.join(ENCODERS)}."
+        ) from error
+
+
+def _load_encoder(module: nn.Module, encoder: str, path: Path) -> None:
+    state, own = read_state_dict(path), module.state_dict()
+    first = next(iter(own))
+    if first in state and state[first].ndim == 4:
+        state[first] = _spread(state[first], own[first].shape[1])
+    missing = [name for name, tensor in own.items() if name not in state or state[name].shape != tensor.shape]
+    if missing:
+        raise WeightsUnavailable(
+            f"{path.name} does not fit {encoder}: {len(missing)} of {len(own)} tensors are missing or of another shape, "
+            f"{missing[0]} first. Expected torchvision's state dict of {encoder}."
+        )
+    nn.Module.load_state_dict(module, {name: state[name] for name in own})
+    log.info("%s starts from the weights in %s", encoder, path)
+
+
+def _spread(kernels: Tensor, bands: int) -> Tensor:
+    """Repeat first-layer kernels (out, 3, rows, cols) over ``bands`` inputs, keeping the size of their response."""
+    given = kernels.shape[1]
+    return kernels if given == bands else kernels[:, [band % given for band in range(bands)]] * (given / bands)
+
+
+def _cached(encoder: str) -> Path | None:
+    """Torchvision's own file for an encoder in the torch hub cache, if an earlier download left it there."""
+    if encoder not in ENCODERS:
+        return None
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    files = (folder / str(weights.url).rsplit("/", 1)[-1] for weights in get_model_weights(encoder))
+    return next((file for file in files if file.is_file()), None)
+
+
+def _card(record: dict[str, Any]) -> ModelCard:
+    def pair(values: Sequence[float]) -> tuple[float, ...]:
+        return tuple(float(value) for value in values)
+
+    stretches = {name: Stretch(pair(s["low"]), pair(s["high"])) for name, s in record["stretches"].items()}
+    return ModelCard(
+        encoder=str(record["encoder"]),
+        classes=tuple(LabelClass(**item) for item in record["classes"]),
+        bands=int(record["bands"]),
+        pixel_size_m=(float(record["pixel_size_m"][0]), float(record["pixel_size_m"][1])),
+        normalisation=Normalisation(pair(record["normalisation"]["mean"]), pair(record["normalisation"]["std"])),
+        stretches=stretches,
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).split("\n")[0][:200] or type(error).__name__
