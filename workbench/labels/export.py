@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
-from rasterio.windows import transform as window_transform
 
 from workbench.errors import FileExists, LabelInvalid, RasterUnreadable
 from workbench.files import slug, write_bytes, write_json
@@ -185,13 +185,13 @@ def _geotiff(pixels: NDArray[Any], raster: Raster, window: Window, valid: NDArra
         "width": pixels.shape[2],
         "dtype": pixels.dtype,
         "compress": "deflate",
-        # Else GDAL takes the fourth of four bands for alpha.
-        "photometric": "RGB" if raster.colours[:3] == ("red", "green", "blue") == raster.colours else "MINISBLACK",
+        # Left to itself GDAL takes the fourth of four bands for alpha.
+        "photometric": "RGB" if len(pixels) == 3 and raster.colours == ("red", "green", "blue") else "MINISBLACK",
     }
     if raster.crs is not None:
         profile |= {
             "crs": CRS.from_user_input(raster.crs),
-            "transform": window_transform(window, raster.transform),
+            "transform": raster.transform @ Affine.translation(window.col_off, window.row_off),
         }
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as memory:
         with memory.open(**profile) as dataset:

@@ -99,9 +99,11 @@ def known_ground(store: LabelStore, imagery: Imagery) -> tuple[list[KnownGround]
         *((area, (0, 0)) for area in areas),
     ]:
         try:
-            said[place.raster][key].append(place.in_pixels(rasters[place.raster]))
+            geometry = place.in_pixels(rasters[place.raster])
         except (KeyError, RasterRefused):
             lost += 1
+        else:
+            said[place.raster][key].append(geometry)
     grounds = []
     for fingerprint, shapes in said.items():
         positive = {number: _Layer(found) for (number, value), found in shapes.items() if value == 1}
