@@ -68,7 +68,10 @@ class FeatureMap:
         step = self.cell / _SUPERSAMPLE
         local = affine_transform(shape, (1 / step, 0, 0, 1 / step, -self.col / step, -self.row / step))
         rows, cols = self.valid.shape
-        drawn = rasterize([local], (rows * _SUPERSAMPLE, cols * _SUPERSAMPLE), all_touched=True, dtype="uint8")
+        shape_out = (rows * _SUPERSAMPLE, cols * _SUPERSAMPLE)
+        drawn = rasterize([local], shape_out, dtype="uint8")
+        if not drawn.any():  # thinner than a sample
+            drawn = rasterize([local], shape_out, all_touched=True, dtype="uint8")
         covered = drawn.reshape(rows, _SUPERSAMPLE, cols, _SUPERSAMPLE).mean(axis=(1, 3))
         weights = covered * self.valid
         total = weights.sum()

@@ -1,0 +1,1 @@
+"""Which tiles look alike: queries, the index and refinement from labels."""

@@ -1,0 +1,85 @@
+"""Between labels and tiles: the place of a tile, the descriptor of a labelled place, and which tiles count as labelled."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.windows import Window
+from shapely.geometry.base import BaseGeometry
+
+from workbench.descriptors.archive import Archive
+
+_LABELLED_IOU = 0.5
+_REMEMBERED = 5000
+_EXACT = 0.01
+
+
+class Places:
+    """Finds an archive's tiles by their outline, and describes outlines that are no tile."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._rasters = {raster.fingerprint: position for position, raster in enumerate(archive.imagery)}
+        self._tiles = {row.item(): number for number, row in enumerate(archive.tiles)}
+        self._described: OrderedDict[tuple[str, bytes], NDArray[np.float32]] = OrderedDict()
+
+    def pixels(self, fingerprint: str, geometry: BaseGeometry, crs: str | None) -> tuple[int, BaseGeometry] | None:
+        """Raster position and pixel geometry of a place, or None when its raster is not in this archive."""
+        position = self._rasters.get(fingerprint)
+        if position is None:
+            return None
+        raster = self._archive.imagery[position]
+        return position, geometry if crs is None else raster.to_pixels(geometry, crs)
+
+    def tile_of(self, raster: int, shape: BaseGeometry) -> int | None:
+        """The archive's tile with exactly this outline in pixels, if there is one."""
+        left, top, right, bottom = shape.bounds
+        size = round(right - left)
+        near = max(abs(value - round(value)) for value in shape.bounds)
+        if near > _EXACT or round(bottom - top) != size or abs(shape.area - size * size) > _EXACT * size:
+            return None
+        return self._tiles.get((raster, round(top), round(left), size))
+
+    def descriptor(self, raster: int, shape: BaseGeometry) -> NDArray[np.float32]:
+        """The centred unit descriptor (dim,) of an outline; a tile's is looked up, another's computed once."""
+        number = self.tile_of(raster, shape)
+        if number is not None:
+            return self._archive.vectors[number]
+        key = (self._archive.imagery[raster].fingerprint, shape.wkb)
+        if key not in self._described:
+            self._described[key] = self._archive.describe(raster, shape)
+            while len(self._described) > _REMEMBERED:
+                self._described.popitem(last=False)
+        return self._described[key]
+
+    def overlapping(self, raster: int, shape: BaseGeometry) -> NDArray[np.int64]:
+        """Tiles whose overlap with an outline is at least half of the two together (IoU 0.5)."""
+        number = self.tile_of(raster, shape)
+        tiles = self._archive.tiles
+        left, top, right, bottom = shape.bounds
+        near = (tiles["raster"] == raster) & (tiles["col"] < right) & (tiles["row"] < bottom)
+        near &= (tiles["col"] + tiles["size"] > left) & (tiles["row"] + tiles["size"] > top)
+        candidates = np.flatnonzero(near)
+        if not len(candidates):
+            return candidates
+        found = tiles[candidates]
+        col, row, size = (found[name].astype(float) for name in ("col", "row", "size"))
+        boxes = shapely.box(col, row, col + size, row + size)
+        shared = shapely.area(shapely.intersection(boxes, shape))
+        iou = shared / (size**2 + shape.area - shared)
+        return (
+            candidates[iou >= _LABELLED_IOU]
+            if number is None
+            else np.union1d(candidates[iou >= _LABELLED_IOU], [number])
+        )
+
+
+def tile_outline(archive: Archive, number: int) -> tuple[str, BaseGeometry, str | None]:
+    """Raster fingerprint, outline and CRS of a tile: what a label keeps of it."""
+    tile = archive.tile(number)
+    raster = archive.imagery[tile.raster]
+    window = Window(tile.col, tile.row, tile.size, tile.size)
+    return raster.fingerprint, raster.footprint(window), raster.crs

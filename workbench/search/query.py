@@ -1,0 +1,141 @@
+"""Queries: which tile lies at a place, and the descriptor of any rectangle, polygon or image file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry import Point
+from shapely.geometry.base import BaseGeometry
+from shapely.prepared import prep
+
+from workbench.descriptors.archive import Archive
+from workbench.errors import QueryInvalid, RasterRefused
+from workbench.imagery.opening import read_image
+
+
+def tile_at(
+    archive: Archive,
+    x: float,
+    y: float,
+    crs: str | None = "EPSG:4326",
+    *,
+    size: int | None = None,
+    raster: int | None = None,
+) -> int:
+    """The tile whose centre is nearest to a place among those that hold it.
+
+    Args:
+        archive: to look in.
+        x: longitude, easting, or pixel column.
+        y: latitude, northing, or pixel row.
+        crs: of ``x`` and ``y``; None: pixels of ``raster``.
+        size: only tiles of this size, in pixels.
+        raster: only tiles of this raster.
+
+    Returns:
+        its row in the archive.
+
+    Raises:
+        QueryInvalid: no tile is there; the message says what the imagery covers.
+    """
+    best, least = None, np.inf
+    for position in range(len(archive.imagery)) if raster is None else [raster]:
+        pixel = _pixel(archive, position, x, y, crs)
+        if pixel is None:
+            continue
+        tiles = archive.tiles
+        holds = (tiles["raster"] == position) & ((size is None) | (tiles["size"] == (size or 0)))
+        for axis, value in (("col", pixel[0]), ("row", pixel[1])):
+            holds &= (tiles[axis] <= value) & (value < tiles[axis] + tiles["size"])
+        numbers = np.flatnonzero(holds)
+        if not len(numbers):
+            continue
+        found = tiles[numbers]
+        far = [
+            np.abs(found[axis] + found["size"] / 2 - value) for axis, value in (("col", pixel[0]), ("row", pixel[1]))
+        ]
+        distance = np.maximum(*far)
+        if distance.min() < least:
+            best, least = int(numbers[np.argmin(distance)]), float(distance.min())
+    if best is None:
+        where = f"{x:.6g}, {y:.6g}" + (f" ({crs})" if crs else " (pixels)")
+        raise QueryInvalid(f"No tile at {where}: the imagery covers {extent_text(archive)}, less what has no data.")
+    return best
+
+
+def raster_under(archive: Archive, geometry: BaseGeometry, crs: str | None) -> tuple[int, BaseGeometry]:
+    """The raster that holds most of a geometry, and the geometry in its pixels.
+
+    Raises:
+        QueryInvalid: it is empty or invalid, or touches no raster.
+    """
+    if geometry.is_empty or geometry.area == 0:
+        raise QueryInvalid(
+            f"A {geometry.geom_type} without area cannot be searched for. Draw a rectangle or a polygon."
+        )
+    geometry = geometry if geometry.is_valid else shapely.make_valid(geometry)
+    best, most, pixels = None, 0.0, geometry
+    for position, raster in enumerate(archive.imagery):
+        try:
+            local = raster.to_pixels(geometry, crs) if crs is not None else geometry
+        except RasterRefused:
+            continue
+        inside = local.intersection(shapely.box(0, 0, raster.width, raster.height))
+        share = inside.area / local.area if local.area else 0.0
+        if share > most:
+            best, most, pixels = position, share, inside
+        if crs is None:
+            break
+    if best is None:
+        raise QueryInvalid(
+            f"The shape touches no imagery: that covers {extent_text(archive)}. Check its coordinate system."
+        )
+    return best, pixels
+
+
+def describe_shape(archive: Archive, geometry: BaseGeometry, crs: str | None = "EPSG:4326") -> NDArray[np.float32]:
+    """The descriptor (dim,) of a rectangle or polygon, at its own size and not snapped to the grid."""
+    raster, pixels = raster_under(archive, geometry, crs)
+    return archive.describe(raster, pixels)
+
+
+def describe_file(archive: Archive, path: str | Path) -> NDArray[np.float32]:
+    """The descriptor (dim,) of a chip or photograph in a file."""
+    return archive.describe_image(read_image(path))
+
+
+def tiles_inside(archive: Archive, area: BaseGeometry, crs: str | None = "EPSG:4326") -> NDArray[np.bool_]:
+    """Which tiles have their centre inside an area, (n,)."""
+    inside = np.zeros(len(archive), bool)
+    for position, raster in enumerate(archive.imagery):
+        try:
+            local = prep(raster.to_pixels(area, crs) if crs is not None else area)
+        except RasterRefused:
+            continue
+        numbers = np.flatnonzero(archive.tiles["raster"] == position)
+        found = archive.tiles[numbers]
+        centres = zip(found["col"] + found["size"] / 2, found["row"] + found["size"] / 2, strict=True)
+        inside[numbers] = [local.contains(Point(centre)) for centre in centres]
+    return inside
+
+
+def extent_text(archive: Archive) -> str:
+    """What the imagery covers, in words."""
+    bounds = [raster.footprint(crs="EPSG:4326").bounds for raster in archive.imagery if raster.mappable]
+    if not bounds:
+        return f"{len(archive.imagery)} raster(s) without a place on earth"
+    west, south = np.min(np.array(bounds)[:, :2], axis=0)
+    east, north = np.max(np.array(bounds)[:, 2:], axis=0)
+    return f"lon {west:.4f} to {east:.4f}, lat {south:.4f} to {north:.4f}"
+
+
+def _pixel(archive: Archive, raster: int, x: float, y: float, crs: str | None) -> tuple[float, float] | None:
+    try:
+        point = archive.imagery[raster].to_pixels(Point(x, y), crs) if crs is not None else Point(x, y)
+    except RasterRefused:
+        return None
+    column, row = point.centroid.coords[0]
+    return (column, row) if np.isfinite([column, row]).all() else None
