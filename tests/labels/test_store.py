@@ -112,8 +112,8 @@ def test_undo_is_in_words_and_ends_with_none(tmp_path: Path) -> None:
 def test_undo_leaves_other_sessions_alone(tmp_path: Path) -> None:
     one, two = LabelStore(tmp_path), LabelStore(tmp_path)
     one.add([place(1)], "roof")
-    two.add([place(1)], "roof")  # not left out: the first session may undo
     two.reload()
+    two.add([place(1)], "roof")  # not left out: the first session may undo
     assert one.undo() and one.undo() is None
     two.reload()
     assert said(two) == {(1, "roof"): 1} == said(LabelStore(tmp_path))
@@ -308,14 +308,17 @@ def test_one_label_more_takes_milliseconds_in_a_large_store(tmp_path: Path) -> N
     assert time.perf_counter() - started < 5
 
 
-def test_an_interrupted_write_spoils_nothing_that_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("part", [0.5, 1.0])
+def test_an_interrupted_write_spoils_nothing_that_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: float
+) -> None:
     store = LabelStore(tmp_path)
     store.add([place(1)], "roof")
     path = next(tmp_path.glob("*.jsonl"))
 
     def interrupted(where: Path, data: bytes) -> None:
         with path.open("ab") as file:
-            file.write(data[: len(data) // 2])
+            file.write(data[: int(part * len(data))])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -324,7 +327,10 @@ def test_an_interrupted_write_spoils_nothing_that_follows(tmp_path: Path, monkey
     assert said(store) == {(1, "roof"): 1}
     store.add([place(3)], "roof")
     again = LabelStore(tmp_path)
-    assert said(again) == said(store) == {(1, "roof"): 1, (3, "roof"): 1} and len(again.problems) == 1
+    assert said(store) == {(1, "roof"): 1, (3, "roof"): 1}
+    # A line that reached the disk whole counts, though nobody was told.
+    assert said(again) == said(store) | ({(2, "roof"): 1} if part == 1 else {})
+    assert len(again.problems) == (part < 1)
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
