@@ -1,4 +1,4 @@
-"""Paints the bundled scene: an invented coast seen from the air, with its truth; for lessons and smoke tests, not for benchmarks."""
+"""Paints the bundled scene: an invented coast from the air with its truth, for lessons and smoke tests, not for benchmarks."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from rasterio.windows import Window
 from shapely.affinity import affine_transform
 
 from workbench.files import atomic_write, require_space
+from workbench.imagery.scene.build import build
 from workbench.imagery.scene.camera import flown_area, photograph
 from workbench.imagery.scene.canvas import PIXEL_M
 from workbench.imagery.scene.plan import Plan, Truth
-from workbench.imagery.scene.sites import build
 from workbench.jobs import Progress, cpu_threads, shown_progress
 
 CLASSES: dict[int, str] = {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import cos, sin
 from typing import Literal
 
 import numpy as np
 import shapely
 from shapely import affinity
+from shapely.geometry.base import BaseGeometry
 
 from workbench.imagery.scene.canvas import Canvas, Colour, Patch, cover, rectangle, sunlight
 from workbench.imagery.scene.noise import Floats
@@ -75,13 +77,17 @@ class House:
         side = 1 if self.detail % 2 else -1
         return side * (self.length - across) / 2, self.width * 0.4, across, self.width * 1.2
 
-    def outline(self) -> shapely.Polygon:
+    def outline(self) -> BaseGeometry:
         """Footprint in scene metres."""
-        shape = shapely.box(-self.length / 2, -self.width / 2, self.length / 2, self.width / 2)
+        shape: BaseGeometry = shapely.box(-self.length / 2, -self.width / 2, self.length / 2, self.width / 2)
         if self.shape == "l_shape":
             s, t, across, long = self.wing
             shape = shape.union(shapely.box(s - across / 2, t - long / 2, s + across / 2, t + long / 2))
         return placed(shape, self.x, self.y, self.angle)
+
+    def point(self, s: float, t: float) -> tuple[float, float]:
+        """Scene metres of a place on the roof, along and across the ridge from the centre."""
+        return self.x + s * cos(self.angle) - t * sin(self.angle), self.y + s * sin(self.angle) + t * cos(self.angle)
 
     def paint(self, canvas: Canvas) -> None:
         """Draw it."""
@@ -197,6 +203,6 @@ class Greenhouse:
         patch.paint(area * frames * np.float32(0.6), (208, 214, 212))
 
 
-def placed(shape: shapely.Polygon, x: float, y: float, angle: float) -> shapely.Polygon:
+def placed(shape: BaseGeometry, x: float, y: float, angle: float) -> BaseGeometry:
     """A polygon from its own frame (along, across) to scene metres."""
     return affinity.affine_transform(shape, [np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle), x, y])

@@ -6,10 +6,9 @@ from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from rasterio.windows import Window
 
-from workbench.imagery.scene.canvas import SHADOW_REACH, TO_SUN, Canvas
+from workbench.imagery.scene.canvas import SHADOW_REACH, TO_SUN, Canvas, filled
 from workbench.imagery.scene.ground import paint_meadow
 from workbench.imagery.scene.noise import Floats
 from workbench.imagery.scene.plan import Plan
@@ -30,10 +29,7 @@ def photograph(plan: Plan, window: Window, flown: NDArray[np.float64]) -> tuple[
         thing.paint(canvas)
     inner = (slice(_EDGE, _EDGE + window.height), slice(_EDGE, _EDGE + window.width))
     rgb = _developed(canvas)[:, inner[0], inner[1]]
-    image = Image.new("1", (window.width, window.height))
-    corners = [(float(x), float(y)) for x, y in flown - (window.col_off, window.row_off)]
-    ImageDraw.Draw(image).polygon(corners, fill=1)
-    valid = np.asarray(image, bool)
+    valid = np.asarray(filled(flown - (window.col_off, window.row_off), (window.height, window.width))) > 0
     return np.where(valid, rgb, 0).astype(np.uint8), canvas.classes[inner], valid
 
 

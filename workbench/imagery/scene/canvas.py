@@ -18,7 +18,7 @@ SHADOW_REACH = 128
 _AZIMUTH, _ELEVATION = radians(148), radians(44)
 TO_SUN = (sin(_AZIMUTH), -cos(_AZIMUTH))
 """Unit vector (x right, y down) on the ground toward the sun, which stands in the south-south-east."""
-_SHADE = np.array([0.30, 0.35, 0.46], np.float32)[:, None, None]
+_SHADE = np.array([0.34, 0.39, 0.50], np.float32)[:, None, None]
 
 Colour = tuple[float, float, float]
 
@@ -146,21 +146,30 @@ class Patch:
 
     def inside(self, points: NDArray[np.float64], *, ragged: float = 0.0) -> Floats:
         """Coverage of a polygon with corners in scene metres (n, 2): sharp, or with edges frayed by noise."""
-        reduce = 4 if ragged else 1
-        rows, cols = (-(-n // reduce) for n in self.shape)
-        corners = (points / PIXEL_M - (self.col, self.row)) / reduce - 0.5
-        image = Image.new("L", (cols, rows))
-        ImageDraw.Draw(image).polygon([(float(x), float(y)) for x, y in corners], fill=255)
+        step = 4
+        row, col = self.row - self.row % step, self.col - self.col % step
+        down, right = self.row - row, self.col - col
+        rows, cols = (-(-(n + more) // step) * step for n, more in zip(self.shape, (down, right), strict=True))
+        image = filled(points / PIXEL_M - (col, row), (rows, cols))
+        if ragged:
+            image = image.reduce(step).resize((cols, rows), Image.Resampling.BILINEAR)
+        soft = np.asarray(image, np.float32)[down:, right:][: self.shape[0], : self.shape[1]] / 255
         if not ragged:
-            return np.asarray(image, np.float32) / 255
-        image = image.resize((cols * reduce, rows * reduce), Image.Resampling.BILINEAR)
-        soft = np.asarray(image, np.float32)[: self.shape[0], : self.shape[1]] / 255
+            return soft
         return np.clip((soft - 0.5) * 3 + 0.5 + ragged * self.grainy() * soft * (1 - soft) * 4, 0, 1)
+
+
+def filled(corners: NDArray[np.float64], shape: tuple[int, int]) -> Image.Image:
+    """A polygon with corners (n, 2) in pixels (x, y), 255 on 0, in an image of ``shape`` (rows, cols)."""
+    image = Image.new("L", shape[::-1])
+    # PIL cuts fractions off toward zero, which would shift corners that lie left of or above the image.
+    ImageDraw.Draw(image).polygon([(int(x), int(y)) for x, y in np.floor(corners)], fill=255)
+    return image
 
 
 def cover(distance: Floats) -> Floats:
     """Anti-aliased coverage of a shape from signed distances to its edge in metres (negative inside)."""
-    return np.clip(0.5 - distance / np.float32(PIXEL_M), 0, 1)
+    return np.clip(0.5 - np.asarray(distance, np.float32) / np.float32(PIXEL_M), 0, 1)
 
 
 def rectangle(s: Floats, t: Floats, length: float, width: float) -> Floats:

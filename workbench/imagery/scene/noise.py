@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating]
+"""Float arrays; those of pixels are float32."""
 
 
 class Noise:
@@ -28,6 +29,11 @@ class Noise:
     def grainy(self, row: int, col: int, shape: tuple[int, int], offset: int = 0) -> Floats:
         """The window of the grainy texture at a pixel position."""
         return self._window(self._grainy, row, col, shape, offset)
+
+    def at(self, places: Floats, offset: int = 0) -> Floats:
+        """The cloudy texture at places (n, 2) in metres, stretched to one texel a metre, shape (n,)."""
+        cols, rows = (np.floor(places.T).astype(int) + 311 * offset) % self._size
+        return self._cloudy[rows, cols]
 
     def _window(self, texture: Floats, row: int, col: int, shape: tuple[int, int], offset: int) -> Floats:
         rows = (row + 197 * offset + np.arange(shape[0])) % self._size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import cos, sin
@@ -10,37 +11,36 @@ from typing import Protocol
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
+from workbench.imagery.scene.buildings import HOUSE
 from workbench.imagery.scene.canvas import PIXEL_M, Canvas
-from workbench.imagery.scene.ground import Road, Shore
+from workbench.imagery.scene.ground import Area
 from workbench.imagery.scene.noise import Noise
 from workbench.imagery.scene.plants import Grove, PlantKind, Plants
-
-USES: dict[str, float] = {
-    "tanks": 0.040,
-    "solar": 0.035,
-    "village": 0.16,
-    "parking": 0.04,
-    "farm": 0.045,
-    "forest": 0.15,
-    "orchard": 0.03,
-    "pitch": 0.02,
-    "meadow": 0.12,
-}
-"""Share of the cells on land that each use takes, in order of precedence; the rest are fields."""
+from workbench.imagery.scene.roads import Road
+from workbench.imagery.scene.shore import Shore
 
 
 class Paintable(Protocol):
-    """Something with a place that draws itself; lower layers are drawn first."""
+    """Something with a place that draws itself."""
 
     @property
-    def layer(self) -> int: ...
+    def layer(self) -> int:
+        """Lower layers are drawn first."""
+
     @property
-    def x(self) -> float: ...
+    def x(self) -> float:
+        """Centre, metres from the scene's left edge."""
+
     @property
-    def y(self) -> float: ...
+    def y(self) -> float:
+        """Centre, metres from its top."""
+
     @property
-    def radius(self) -> float: ...
+    def radius(self) -> float:
+        """Half the side of a square that holds all of it, metres."""
+
     def paint(self, canvas: Canvas) -> None:
         """Draw the part of it that lies on the canvas."""
 
@@ -49,10 +49,14 @@ class Truth(Paintable, Protocol):
     """A thing that is in the truth."""
 
     @property
-    def klass(self) -> int: ...
+    def klass(self) -> int:
+        """Its value in the mask."""
+
     @property
-    def variant(self) -> str: ...
-    def outline(self) -> shapely.Polygon:
+    def variant(self) -> str:
+        """What sort of its class it is."""
+
+    def outline(self) -> BaseGeometry:
         """Footprint in scene metres."""
 
 
@@ -140,6 +144,8 @@ class Plan:
     warp: Warp
     things: list[Paintable] = field(default_factory=list)
     truth: list[Truth] = field(default_factory=list)
+    _bare: list[BaseGeometry] = field(default_factory=list)
+    _packs: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
 
     def add(self, *things: Paintable) -> None:
         """Put things into the scene."""
@@ -157,7 +163,42 @@ class Plan:
         if len(places):
             last = len(self.plants.crowns[kind]) - 1
             sizes = np.round(self.rng.uniform(*size, len(places)) * last).astype(int)
-            self.things.append(Grove(self.plants, kind, places, sizes, self.rng.integers(0, 60, len(places))))
+            self.things.append(Grove(places, self.plants, kind, sizes, self.rng.integers(0, 60, len(places))))
+
+    def pave(self, *things: Area | Road) -> None:
+        """Put something into the scene on which no plant grows."""
+        self.things.extend(things)
+        for thing in things:
+            self._bare.append(
+                shapely.LineString(thing.points).buffer(thing.width / 2)
+                if isinstance(thing, Road)
+                else shapely.Polygon(thing.points)
+            )
+
+    def settle(self) -> None:
+        """Of two things in one place only the rarer sort stays, but panels stay on roofs; no plant stands on a pavement."""
+        outlines = [thing.outline() for thing in self.truth]
+        first, second = shapely.STRtree(outlines).query([one.buffer(-0.3) for one in outlines], predicate="intersects")
+        later = second > first
+        pairs = [(self.truth[a], self.truth[b]) for a, b in zip(first[later], second[later], strict=True)]
+        gone = {id(b if b.klass >= a.klass else a) for a, b in pairs if not (a.klass == HOUSE and b.layer > a.layer)}
+        self.truth = [thing for thing in self.truth if id(thing) not in gone]
+        bare = shapely.STRtree(self._bare + [thing.outline().buffer(1.2) for thing in self.truth])
+        kept: list[Paintable] = []
+        for thing in self.things:
+            if isinstance(thing, Grove):
+                hit = bare.query(shapely.points(thing.points), predicate="intersects")[0]
+                thing = thing.without(np.unique(hit))
+            if id(thing) not in gone and not (isinstance(thing, Grove) and len(thing.points) == 0):
+                kept.append(thing)
+        self.things = kept
+
+    def deal(self, options: Sequence[str]) -> str:
+        """One of the options, so that all come about equally often: cards are dealt until the pack is empty."""
+        pack = self._packs.setdefault(tuple(options), [])
+        if not pack:
+            pack.extend(str(card) for card in self.rng.permutation(options))
+        return pack.pop()
 
     def detail(self) -> int:
         """A fresh small number for a thing's own variation."""
@@ -201,84 +242,6 @@ def blank_plan(size: int, seed: int) -> Plan:
     return Plan(extent, rng, noise, plants, shore, warp, things=[shore])
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One cell of the grid and its use ("water" where it touches the sea or a lake)."""
-
-    row: int
-    col: int
-    frame: Frame
-    use: str
-
-
-def divide(plan: Plan) -> list[Cell]:
-    """Cut the plan into cells and give each a use; every use comes to the upper and the lower half if there is room."""
-    count = max(4, round(plan.extent / 120))
-    step = plan.extent / count
-    over = max(1, round(0.25 * count))
-    lines = [np.cumsum(step * plan.rng.uniform(0.8, 1.2, count + 2 * over + 1)) - (over + 0.5) * step for _ in range(2)]
-    cells = []
-    for row, (v0, v1) in enumerate(zip(lines[1][:-1], lines[1][1:], strict=True)):
-        for col, (u0, u1) in enumerate(zip(lines[0][:-1], lines[0][1:], strict=True)):
-            frame = Frame(plan.warp, u0, v0, u1 - u0, v1 - v0)
-            ring = frame.ring(0, 0, frame.width, frame.depth)
-            if ring.max() > 0 and ring.min(axis=0).max() < plan.extent and ring.max(axis=0).min() > 0:
-                cells.append(Cell(row, col, frame, "" if plan.on_land(ring, 2.0) else "water"))
-    return _assign(plan, cells)
-
-
-def _assign(plan: Plan, cells: list[Cell]) -> list[Cell]:
-    margin = 0.05 * plan.extent
-    centre = {cell: cell.frame.points(cell.frame.width / 2, cell.frame.depth / 2) for cell in cells}
-    free = [c for c in cells if c.use == "" and margin < centre[c].min() and centre[c].max() < plan.extent - margin]
-    order = [free[i] for i in plan.rng.permutation(len(free))]
-    uses: dict[Cell, str] = {}
-    for use, share in USES.items():
-        for turn in range(max(1, round(share * len(free)))):
-            left = [cell for cell in order if cell not in uses]
-            half = [c for c in left if (centre[c][1] > plan.extent / 2) == (turn % 2 == 1)] or left
-            taken = [centre[c] for c, u in uses.items() if u == use]
-            if half:
-                uses[_next(use, half, taken, centre)] = use
-    return [Cell(c.row, c.col, c.frame, c.use or uses.get(c, "field")) for c in cells]
-
-
-def _next(
-    use: str, cells: list[Cell], taken: list[NDArray[np.float64]], centre: dict[Cell, NDArray[np.float64]]
-) -> Cell:
-    """Far from its own kind, so that sites are spread; villages and forests grow in clusters of about five."""
-    if not taken:
-        return cells[0]
-    gaps = np.array([min(np.hypot(*(centre[c] - other)) for other in taken) for c in cells])
-    clustered = use in ("village", "forest") and len(taken) >= 6
-    return cells[int(gaps.argmin() if clustered else gaps.argmax())]
-
-
-def roads(plan: Plan, cells: list[Cell]) -> list[Road]:
-    """Roads along the cells' upper and left sides: country roads, streets beside what is built, tracks elsewhere."""
-    built = {(c.row, c.col) for c in cells if c.use in ("village", "parking", "tanks", "farm", "solar")}
-    found = []
-    for cell in cells:
-        frame = cell.frame
-        for ends, line, other in (
-            ((0, 0, frame.width, 0), cell.row, (cell.row - 1, cell.col)),
-            ((0, 0, 0, frame.depth), cell.col, (cell.row, cell.col - 1)),
-        ):
-            points = frame.points(np.linspace(ends[0], ends[2], 9), np.linspace(ends[1], ends[3], 9))
-            if not plan.on_land(points, 5.0):
-                continue
-            detail = plan.detail()
-            if line % 4 == 1:
-                found.append(Road(points, 7.0, "asphalt", True, detail))
-            elif (cell.row, cell.col) in built or other in built:
-                found.append(Road(points, 5.4, "old asphalt", False, detail))
-            elif detail % 10 < 5:
-                found.append(Road(points, 3.4, "dirt", False, detail))
-            elif detail % 10 < 8:
-                hedge(plan, points)
-    return found
-
-
 def hedge(plan: Plan, points: NDArray[np.float64]) -> None:
     """A row of bushes with a tree here and there."""
     line = shapely.LineString(points)
@@ -290,9 +253,11 @@ def hedge(plan: Plan, points: NDArray[np.float64]) -> None:
     plan.plant("broadleaf", places[plan.rng.random(len(places)) < 0.05], (0.1, 0.7))
 
 
-def scatter(plan: Plan, frame: Frame, spacing: float, share: float = 1.0) -> NDArray[np.float64]:
-    """Places all over a frame on a jittered grid, metres (n, 2)."""
+def scatter(plan: Plan, frame: Frame, spacing: float, frayed: float = 0.0) -> NDArray[np.float64]:
+    """Places all over a frame on a jittered grid, metres (n, 2), with edges that come and go by ``frayed`` metres."""
     a, b = np.meshgrid(np.arange(spacing / 2, frame.width, spacing), np.arange(spacing / 2, frame.depth, spacing))
-    jitter = plan.rng.uniform(-0.45, 0.45, (2, a.size)) * spacing
-    places = frame.points(a.ravel() + jitter[0], b.ravel() + jitter[1])
-    return places[plan.rng.random(len(places)) < share]
+    a, b = a.ravel(), b.ravel()
+    edge = np.minimum.reduce([a, frame.width - a, b, frame.depth - b])
+    a, b = a + plan.rng.uniform(-0.45, 0.45, a.size) * spacing, b + plan.rng.uniform(-0.45, 0.45, b.size) * spacing
+    places = frame.points(a, b)
+    return places[edge >= frayed * (1 + plan.noise.at(places, 3))] if frayed else places

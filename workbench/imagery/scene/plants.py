@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workbench.imagery.scene.canvas import PIXEL_M, Canvas, Colour, sunlight
+from workbench.imagery.scene.ground import Ground
 from workbench.imagery.scene.noise import Floats, lumps
 
 PlantKind = Literal["broadleaf", "conifer", "bush"]
 GREENS: dict[PlantKind, tuple[Colour, ...]] = {
     "broadleaf": ((76, 92, 54), (86, 98, 56), (66, 84, 52), (98, 104, 60), (80, 88, 60)),
-    "conifer": ((50, 68, 50), (56, 74, 54), (46, 62, 48)),
+    "conifer": ((66, 86, 58), (74, 92, 62), (60, 78, 56), (70, 84, 54)),
     "bush": ((84, 98, 58), (74, 90, 56), (98, 104, 68)),
 }
 RADII: dict[PlantKind, tuple[float, float]] = {"broadleaf": (1.8, 4.6), "conifer": (1.3, 2.6), "bush": (0.6, 1.4)}
@@ -48,47 +50,35 @@ class Plants:
 
 
 @dataclass(frozen=True)
-class Grove:
+class Grove(Ground):
     """Many plants of one kind, painted together.
 
     Attributes:
         plants: the library.
         kind: which crowns.
-        places: scene metres, (n, 2).
         sizes: index of the crown, (n,).
         tints: index of the green, (n,).
     """
 
     plants: Plants
     kind: PlantKind
-    places: np.ndarray
-    sizes: np.ndarray
-    tints: np.ndarray
+    sizes: NDArray[np.int64]
+    tints: NDArray[np.int64]
 
     layer = 70
     reach = 5.0
 
-    @property
-    def x(self) -> float:
-        """Centre of its bounds."""
-        return float(self.places[:, 0].min() + self.places[:, 0].max()) / 2
-
-    @property
-    def y(self) -> float:
-        """Centre of its bounds."""
-        return float(self.places[:, 1].min() + self.places[:, 1].max()) / 2
-
-    @property
-    def radius(self) -> float:
-        """Half the side of a square that holds it, metres."""
-        return float(np.ptp(self.places, axis=0).max()) / 2 + self.reach
+    def without(self, taken: NDArray[np.int64]) -> Grove:
+        """The grove less some of its plants, by position."""
+        kept = np.setdiff1d(np.arange(len(self.points)), taken)
+        return Grove(self.points[kept], self.plants, self.kind, self.sizes[kept], self.tints[kept])
 
     def paint(self, canvas: Canvas) -> None:
         """Stamp every crown that reaches into the canvas; the higher one is seen."""
         low = (np.array([canvas.col, canvas.row]) * PIXEL_M) - self.reach
         high = low + np.array(canvas.shape[::-1]) * PIXEL_M + 2 * self.reach
-        near = ((self.places > low) & (self.places < high)).all(axis=1)
-        for (x, y), size, tint in zip(self.places[near], self.sizes[near], self.tints[near], strict=True):
+        near = ((self.points > low) & (self.points < high)).all(axis=1)
+        for (x, y), size, tint in zip(self.points[near], self.sizes[near], self.tints[near], strict=True):
             _stamp(canvas, self.plants.crowns[self.kind][size], x, y, GREENS[self.kind][tint % len(GREENS[self.kind])])
 
 
@@ -120,7 +110,7 @@ def _crown(rng: np.random.Generator, kind: PlantKind, radius: float) -> Crown:
     dome = np.sqrt(inward) if kind != "conifer" else np.clip(1 - rho / edge, 0, 1)
     total = radius * _SLIMNESS[kind]
     surface = dome * radius * (0.8 if kind != "conifer" else 2.2) + 0.28 * bumps
-    tone = np.clip(sunlight(surface.astype(np.float32), 0.8) * (0.62 + 0.42 * dome) * (1 + 0.10 * bumps), 0.2, 1.7)
+    tone = np.clip(sunlight(surface.astype(np.float32), 0.8) * (0.72 + 0.34 * dome) * (1 + 0.10 * bumps), 0.2, 1.7)
     opacity = np.clip((edge - rho + 0.22 * bumps) / (1.5 * PIXEL_M), 0, 1)
     height = np.clip(total - radius * 0.8 + surface, 0, None) * (opacity > 0.3)
     return Crown(opacity.astype(np.float32), tone.astype(np.float32), height.astype(np.float32))
