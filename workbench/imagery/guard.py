@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -93,20 +94,30 @@ def _describe(head: bytes) -> str:
 
 
 def _check_sidecars(path: Path) -> None:
+    # GDAL looks for them in any letter case.
+    beside = _names_in(path.parent, path.parent.stat().st_mtime_ns)
     for suffix in (".ovr", ".msk", ".msk.ovr"):
-        beside = path.with_name(path.name + suffix)
-        if not beside.is_file():
-            continue
-        with beside.open("rb") as file:
-            if _driver(file.read(4)) != "GTiff":
-                raise RasterRefused(
-                    f"{beside.name}, which GDAL reads together with {path.name}, is not a TIFF. Remove it."
-                )
-    described = path.with_name(path.name + ".aux.xml")
-    if described.is_file() and b"OVERVIEW_FILE" in described.read_bytes()[:_VRT_BYTES]:
-        raise RasterRefused(
-            f"{described.name} sends GDAL to another file for overviews. Remove it, or build overviews."
-        )
+        for sidecar in beside.get(f"{path.name}{suffix}".lower(), ()):
+            with sidecar.open("rb") as file:
+                if _driver(file.read(4)) != "GTiff":
+                    raise RasterRefused(
+                        f"{sidecar.name}, which GDAL reads together with {path.name}, is not a TIFF. Remove it."
+                    )
+    for described in beside.get(f"{path.name}.aux.xml".lower(), ()):
+        if b"OVERVIEW_FILE" in described.read_bytes()[:_VRT_BYTES]:
+            raise RasterRefused(
+                f"{described.name} sends GDAL to another file for overviews. Remove it, or build overviews."
+            )
+
+
+@lru_cache(maxsize=32)
+def _names_in(folder: Path, changed: int) -> dict[str, tuple[Path, ...]]:
+    """The files of a folder by their names in small letters; ``changed`` is the folder's mtime, so that news are seen."""
+    found: dict[str, tuple[Path, ...]] = {}
+    for path in folder.iterdir():
+        if path.is_file():
+            found[path.name.lower()] = (*found.get(path.name.lower(), ()), path)
+    return found
 
 
 def _check_vrt(path: Path) -> None:
