@@ -36,6 +36,43 @@ HULLS: tuple[Colour, ...] = (
 
 
 @dataclass(frozen=True)
+class _Fitting:
+    """A rectangle on deck: its place and length as shares of the boat's length, its width as a share of the beam."""
+
+    at: float
+    length: float
+    width: float
+    colours: tuple[Colour, ...]
+    rise: float = 0.0
+
+
+_WHITE: Colour = (228, 227, 222)
+_GLASS: Colour = (54, 62, 70)
+_TEAK: Colour = (142, 118, 92)
+_OPEN = (
+    _Fitting(-0.20, 0.42, 0.62, ((70, 92, 112), (92, 84, 78))),
+    _Fitting(0.06, 0.06, 0.66, (_GLASS,), 0.8),
+    _Fitting(-0.47, 0.08, 0.26, (_GLASS,), 0.3),
+)
+_FITTINGS: dict[str, tuple[_Fitting, ...]] = {
+    "sailing yacht": (
+        _Fitting(-0.30, 0.26, 0.50, (_TEAK,)),
+        _Fitting(0.05, 0.30, 0.40, (_WHITE,), 0.5),
+        _Fitting(-0.16, 0.40, 0.10, (_WHITE, (60, 76, 120), (60, 76, 120)), 1.5),
+    ),
+    "motor boat": _OPEN,
+    "dinghy": _OPEN,
+    "boat on trailer": _OPEN,
+    "cabin cruiser": (_Fitting(-0.08, 0.53, 0.72, (_GLASS,), 0.8), _Fitting(-0.08, 0.46, 0.62, (_WHITE,), 1.6)),
+    "fishing boat": (_Fitting(-0.22, 0.40, 0.70, (_TEAK,)), _Fitting(0.12, 0.20, 0.60, (_WHITE,), 2.6)),
+    "house boat": (
+        _Fitting(-0.08, 0.72, 0.78, (_GLASS,), 0.8),
+        _Fitting(-0.08, 0.66, 0.66, (_WHITE, (176, 160, 140)), 1.8),
+    ),
+}
+
+
+@dataclass(frozen=True)
 class Boat:
     """A boat, afloat or on its trailer."""
 
@@ -87,26 +124,8 @@ class Boat:
         patch.paint(cover(convex(s, t, self._corners())), self.hull, height=high, klass=self.klass)
         bright = 1 + 0.04 * patch.grainy(self.detail)
         patch.paint(cover(convex(s, t, self._corners(0.86))), (212, 211, 204), tone=bright)
+        for part in _FITTINGS[self.variant]:
+            place = rectangle(s - part.at * length, t, part.length * length, part.width * beam)
+            patch.paint(cover(place), part.colours[self.detail % len(part.colours)], height=high + part.rise)
         if self.variant == "sailing yacht":
-            patch.paint(cover(rectangle(s + 0.3 * length, t, 0.26 * length, 0.5 * beam)), (150, 124, 96))
-            patch.paint(cover(rectangle(s - 0.05 * length, t, 0.3 * length, 0.4 * beam)), (228, 227, 222), height=1.5)
-            sail = (60, 76, 120) if self.detail % 3 else (232, 230, 224)
-            patch.paint(cover(rectangle(s + 0.16 * length, t, 0.4 * length, 0.35)), sail, height=2.5)
             patch.paint(cover(np.hypot(s - 0.06 * length, t) - 0.16), (190, 190, 188), height=10 * self.scale)
-        elif self.variant in ("dinghy", "motor boat", "boat on trailer"):
-            inside = (92, 84, 78) if self.detail % 2 else (70, 92, 112)
-            patch.paint(cover(rectangle(s + 0.2 * length, t, 0.42 * length, 0.62 * beam)), inside)
-            patch.paint(
-                cover(rectangle(s - 0.06 * length, t, 0.06 * length, 0.66 * beam)), (44, 54, 62), height=high + 0.8
-            )
-            patch.paint(cover(rectangle(s + 0.49 * length, t, 0.7, 0.6)), (52, 54, 58))
-        elif self.variant == "fishing boat":
-            patch.paint(cover(rectangle(s + 0.22 * length, t, 0.4 * length, 0.7 * beam)), (134, 112, 88))
-            patch.paint(cover(rectangle(s - 0.12 * length, t, 0.2 * length, 0.6 * beam)), (222, 220, 214), height=3.6)
-        else:
-            roof = 0.66 if self.variant == "house boat" else 0.46
-            colour = (176, 160, 140) if self.variant == "house boat" and self.detail % 2 else (230, 229, 224)
-            patch.paint(
-                cover(rectangle(s + 0.08 * length, t, roof * length + 0.9, 0.72 * beam)), (58, 66, 74), height=1.8
-            )
-            patch.paint(cover(rectangle(s + 0.08 * length, t, roof * length, 0.62 * beam)), colour, height=2.6)

@@ -183,7 +183,7 @@ class Plan:
         pairs = [(self.truth[a], self.truth[b]) for a, b in zip(first[later], second[later], strict=True)]
         gone = {id(b if b.klass >= a.klass else a) for a, b in pairs if not (a.klass == HOUSE and b.layer > a.layer)}
         self.truth = [thing for thing in self.truth if id(thing) not in gone]
-        bare = shapely.STRtree(self._bare + [thing.outline().buffer(1.2) for thing in self.truth])
+        bare = shapely.STRtree(self._bare + [thing.outline().buffer(2.5) for thing in self.truth])
         kept: list[Paintable] = []
         for thing in self.things:
             if isinstance(thing, Grove):

@@ -18,7 +18,7 @@ GREENS: dict[PlantKind, tuple[Colour, ...]] = {
     "conifer": ((66, 86, 58), (74, 92, 62), (60, 78, 56), (70, 84, 54)),
     "bush": ((84, 98, 58), (74, 90, 56), (98, 104, 68)),
 }
-RADII: dict[PlantKind, tuple[float, float]] = {"broadleaf": (1.8, 4.6), "conifer": (1.3, 2.6), "bush": (0.6, 1.4)}
+_RADII: dict[PlantKind, tuple[float, float]] = {"broadleaf": (1.8, 4.6), "conifer": (1.3, 2.6), "bush": (0.6, 1.4)}
 _SLIMNESS: dict[PlantKind, float] = {"broadleaf": 2.3, "conifer": 5.0, "bush": 1.2}
 _PER_KIND = 24
 
@@ -44,7 +44,7 @@ class Plants:
         return cls(
             {
                 kind: tuple(_crown(rng, kind, radius) for radius in np.linspace(low, high, _PER_KIND))
-                for kind, (low, high) in RADII.items()
+                for kind, (low, high) in _RADII.items()
             }
         )
 
@@ -104,8 +104,7 @@ def _crown(rng: np.random.Generator, kind: PlantKind, radius: float) -> Crown:
     rho, theta = np.hypot(axis[:, None], axis[None, :]), np.arctan2(axis[:, None], axis[None, :])
     waves = sum(rng.normal(0, 0.10) * np.cos(k * theta + rng.uniform(0, 6.3)) for k in range(2, 7))
     edge = radius * (1 + (waves if kind != "conifer" else 0.08 * np.cos(9 * theta + rng.uniform(0, 6.3))))
-    bumps = lumps(rng, 64, 0.9)[:, :64]
-    bumps = np.tile(bumps, (2, 2))[: len(axis), : len(axis)] if len(axis) > 64 else bumps[: len(axis), : len(axis)]
+    bumps = lumps(rng, 64, 0.9)[: len(axis), : len(axis)]
     inward = np.clip(1 - (rho / edge) ** 2, 0, 1)
     dome = np.sqrt(inward) if kind != "conifer" else np.clip(1 - rho / edge, 0, 1)
     total = radius * _SLIMNESS[kind]

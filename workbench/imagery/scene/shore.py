@@ -82,8 +82,7 @@ class Shore:
         ]
         ripple = patch.grainy(7) * 0.018 + 0.03 * patch.cloudy(8)
         ripple = ripple + 0.02 * np.sin((patch.dx * 0.8 + patch.dy * 1.9) + 2.2 * patch.cloudy(9))
-        patch.paint(water, np.stack(bands).astype(np.float32), klass=None, height=0.0, tone=1 + ripple)
-        patch.classes[water >= 0.5] = WATER
+        patch.paint(water, np.stack(bands), klass=WATER, height=0.0, tone=1 + ripple)
         glint = np.clip(patch.grainy(13) - 2.6, 0, 1) * (far > 4)
         patch.paint(glint * 0.7, (236, 238, 236))
         foam = np.clip(1 - np.abs(far - 0.4) / 0.5, 0, 1) * np.clip(0.5 + patch.cloudy(17), 0, 1)

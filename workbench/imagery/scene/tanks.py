@@ -36,7 +36,6 @@ class Tank:
 
     layer = 50
     klass = TANK
-    angle = 0.0
 
     @property
     def radius(self) -> float:
@@ -57,9 +56,8 @@ class Tank:
         if self.variant == "floating roof":
             self._floating(patch, rho, rim)
             return
-        height = self.high + (
-            0.5 * np.sqrt(np.maximum(rim**2 - rho**2, 0)) if self.variant == "dome" else 0.16 * inward
-        )
+        rise = 0.5 * np.sqrt(np.maximum(rim**2 - rho**2, 0)) if self.variant == "dome" else 0.16 * inward
+        height = self.high + rise
         colour = TANKS[self.variant]
         spokes = np.arctan2(patch.dy, patch.dx) * (10 if self.diameter > 12 else 6)
         tone = sunlight(height, 0.9) * (1 + 0.05 * patch.cloudy(self.detail) + 0.02 * np.sign(np.sin(spokes)))
@@ -70,9 +68,8 @@ class Tank:
         patch.paint(0.6 * cover(np.abs(inward - 0.25) - 0.15), (232, 231, 226))
         patch.paint(cover(rho - 0.6), (120, 122, 122), height=height + 0.5)
         side = np.abs(np.arctan2(patch.dy, patch.dx) - (self.detail % 6 - 3)) * rim
-        patch.paint(
-            0.7 * cover(np.maximum(np.abs(inward + 0.45) - 0.4, side - 4)), (112, 112, 110), height=self.high * 0.5
-        )
+        stairs = cover(np.maximum(np.abs(inward + 0.45) - 0.4, side - 4))
+        patch.paint(0.7 * stairs, (112, 112, 110), height=self.high * 0.5)
 
     def _floating(self, patch: Patch, rho: Floats, rim: float) -> None:
         tone = 1 + 0.07 * patch.cloudy(self.detail) + 0.03 * patch.grainy()
