@@ -30,7 +30,7 @@ DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".parquet": "Parquet"}
 
 _BLOCK = 2048
 _MIN_PIXELS = 25
-_STAIRS = 0.75
+_TOLERANCE = 0.4
 _GEOD = pyproj.Geod(ellps="WGS84")
 
 
@@ -53,8 +53,8 @@ def polygonize(
         threshold: least probability, above 0 and at most 1.
         min_area_m2: smaller polygons and holes are left out, by their pixels and the pixel size at the raster's centre;
             25 pixels when None.
-        simplify_m: how far an outline may move (Douglas and Peucker, 1973); three quarters of a pixel when None, which
-            turns stairs into slopes; 0 keeps the pixels' outline.
+        simplify_m: how far an outline may move (Douglas and Peucker, 1973), after the pixels' stairs were made slopes;
+            0.4 pixels when None, which keeps corners; 0 keeps the pixels' own outline.
         region: the only pixels to look at.
 
     Returns:
@@ -70,7 +70,7 @@ def polygonize(
     raster = open_imagery(probability)[0]
     width_m, height_m = raster.pixel_size_m
     least = _MIN_PIXELS if min_area_m2 is None else min_area_m2 / (width_m * height_m)
-    tolerance = _STAIRS if simplify_m is None else simplify_m / math.sqrt(width_m * height_m)
+    tolerance = _TOLERANCE if simplify_m is None else simplify_m / math.sqrt(width_m * height_m)
     area = raster.window if region is None else region
     pieces = [piece for block in _blocks(area) for piece in _pieces(raster, block, threshold)]
     whole = [piece for piece in _joined(pieces, area) if piece.pixels >= least]
@@ -182,11 +182,20 @@ def _meets_seam(shape: Polygon, area: Window) -> bool:
 def _outline(shape: Polygon, least: float, tolerance: float) -> BaseGeometry:
     """A valid outline without small holes, simplified."""
     holes = [hole for hole in shape.interiors if Polygon(hole).area >= least]
-    plain = shapely.simplify(Polygon(shape.exterior, holes), tolerance, preserve_topology=True)
+    plain = Polygon(shape.exterior, holes)
+    if tolerance > 0:
+        plain = Polygon(_slopes(plain.exterior), [_slopes(hole) for hole in holes])
+    plain = shapely.simplify(plain, tolerance, preserve_topology=True)
     if plain.is_valid:
         return plain
     parts = [part for part in shapely.get_parts(shapely.make_valid(plain)) if isinstance(part, Polygon | MultiPolygon)]
     return shapely.union_all(parts)
+
+
+def _slopes(ring: LinearRing) -> LinearRing:
+    """A ring of pixel edges led through the edges' middles, where the line lies that the stairs stand for."""
+    corners = np.asarray(shapely.segmentize(ring, 1.0).coords)
+    return LinearRing((corners[:-1] + corners[1:]) / 2)
 
 
 def _area_m2(raster: Raster, outline: BaseGeometry) -> float:

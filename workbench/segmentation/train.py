@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from workbench.errors import FileExists, TrainingFailed, TrainingRefused
 from workbench.imagery.opening import open_imagery
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 _STEPS_PER_EPOCH = (32, 400)
 _WARM_UP = 0.2
 _CLIP = 5.0
-_AVERAGE = 0.97
+_AVERAGE = 0.03
 _PIECE = 1024
 _MIN_PIXELS = 64
 
@@ -184,7 +184,7 @@ class _Loop:
         self.device = best_device()
         self.network = self.model.network.to(self.device.name)
         self.optimiser = torch.optim.AdamW(self.network.parameters())
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE), use_buffers=True)
+        self.average = AveragedModel(self.network, avg_fn=_moving_average, use_buffers=True)
         crop_area = self.crops.crop**2 * self.batch
         self.steps = int(np.clip(math.ceil(self.crops.labelled / crop_area), *_STEPS_PER_EPOCH))
         progress.begin("training", self.schedule.epochs * self.steps, "batches")
@@ -251,6 +251,11 @@ class _Loop:
             f"The loss is no number any more, in epoch {len(self.rows) + 1} {where}. {kept} "
             f"Try a learning rate below {self.schedule.rate:g}, or look at those chips."
         )
+
+
+def _moving_average(average: Tensor, now: Tensor, steps: Tensor | int) -> Tensor:
+    """Polyak averaging over about the last 33 steps, fewer at the start: smoother than the last step and better."""
+    return average + (now - average) * max(_AVERAGE, 3 / (3 + int(steps)))
 
 
 def _pieces(samples: Sequence[Sample]) -> Iterator[tuple[Tensor, Tensor]]:
