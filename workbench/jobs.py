@@ -94,18 +94,19 @@ def shown_progress(progress: Progress | None) -> Iterator[Progress]:
     if progress is not None:
         yield progress
         return
-    bars: list[tqdm] = []
-
+    bars: list[tqdm[object]] = []
+    shown = ("", 0)
     said = 0
 
     def show(now: Progress) -> None:
-        nonlocal said
+        nonlocal said, shown
         for note in now.notes[said:]:
             tqdm.write(note)
         said = len(now.notes)
         if not now.total:
             return
-        if not bars or bars[-1].desc.rstrip(": ") != now.what or bars[-1].total != now.total:
+        if shown != (now.what, now.total):
+            shown = (now.what, now.total)
             for bar in bars:
                 bar.close()
             bars[:] = [tqdm(desc=now.what, total=now.total, unit=f" {now.unit}", initial=now.done, mininterval=0.5)]

@@ -223,7 +223,7 @@ class Session(traitlets.HasTraits):
                 value=value,
                 crs=crs,
             )
-            self._labels_changed(str(report), class_name)
+            self._labels_changed(report.words, class_name)
         return report
 
     def export_labels(self, path: str | Path, *, overwrite: bool = False) -> Path:

@@ -27,8 +27,8 @@ def refine(
     One positive and nothing else is a nearest-neighbour query. Otherwise L2-regularised logistic regression, where random
     tiles of the archive stand in as weak negatives: they are cheap, mostly right, and keep a handful of labels from turning
     the hyperplane any which way (the pseudo-negatives of Yan, Hauptmann & Jin 2003, "Negative pseudo-relevance feedback").
-    Both sides have the same total weight; of the negative half, weak ones have half (all of it where nothing is
-    marked negative).
+    Weights are balanced, both sides together as many as there are samples; of the negative half, weak ones have half (all
+    of it where nothing is marked negative).
 
     Args:
         positives: unit descriptors (p, dim).
@@ -50,7 +50,7 @@ def refine(
         return Scorer(positives[0], kind="nearest neighbours of one example")
     drawn = np.random.default_rng(seed).choice(len(archive), min(weak, len(archive)), replace=False)
     samples = np.concatenate([positives, negatives.reshape(-1, positives.shape[1]), archive[drawn]])
-    total = len(positives) + len(negatives)
+    total = len(samples)
     weak_share = 0.5 if len(negatives) else 1.0
     weights = np.concatenate(
         [

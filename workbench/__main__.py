@@ -1,0 +1,266 @@
+"""The verbs in a terminal: python -m workbench build | search | export | train | predict | demo | scene | catalog."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from workbench.errors import WorkbenchError
+from workbench.files import existing_parent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; 0 when it went well, 2 with one clear message when it did not, 130 when it was interrupted."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        options.run(options)
+    except (WorkbenchError, ValueError) as error:
+        if not isinstance(error, WorkbenchError) and not getattr(options, "debug", False):
+            raise
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped. What was finished is kept; run the same command again to go on.\n")
+        return 130
+    return 0
+
+
+def _build(options: argparse.Namespace) -> None:
+    from workbench.descriptors.build import build_archive
+    from workbench.imagery.opening import open_imagery
+
+    imagery = open_imagery(
+        options.imagery,
+        bands=options.bands,
+        nodata=options.nodata,
+        allow_vrt=options.allow_vrt,
+        allow_remote=options.allow_remote,
+    )
+    build_archive(
+        imagery,
+        options.archive,
+        tile=tuple(options.tile) if options.tile else 256,
+        stride=options.stride,
+        tile_m=options.tile_m,
+        encoder=options.encoder,
+        weights=options.weights,
+    )
+
+
+def _search(options: argparse.Namespace) -> None:
+    from workbench.session import Session
+
+    session = Session(options.archive, options.labels)
+    if options.refine:
+        hits = session.refine(options.refine, k=options.k)
+    else:
+        lon, lat = options.at or (None, None)
+        hits = session.search(tile=options.tile, lon=lon, lat=lat, image=options.image, k=options.k)
+    _say("rank\ttile\tscore\tlon\tlat\traster")
+    for hit in hits:
+        raster = session.archive.imagery[hit.tile.raster]
+        centre = session.archive.footprint(hit.number, "EPSG:4326" if raster.mappable else None).centroid
+        _say(f"{hit.rank}\t{hit.number}\t{hit.score:.4f}\t{centre.x:.6f}\t{centre.y:.6f}\t{raster.name}")
+    if options.label:
+        _say(session.label(hits, options.label))
+
+
+def _export(options: argparse.Namespace) -> None:
+    from workbench.session import Session
+
+    session = Session(options.archive, options.labels)
+    if options.gis:
+        _say(f"wrote {session.export_labels(options.gis, overwrite=options.overwrite)}")
+    if options.chips:
+        chips = session.export_chips(options.chips, chip=options.size)
+        _say(
+            f"wrote {len(chips.of('train'))} training and {len(chips.of('validation'))} validation chips to {options.chips}"
+        )
+
+
+def _train(options: argparse.Namespace) -> None:
+    from workbench.segmentation.train import train_unet
+
+    run = train_unet(
+        options.chips,
+        options.out,
+        encoder=options.encoder,
+        weights=options.weights,
+        epochs=options.epochs,
+        minutes=options.minutes,
+        overwrite=options.overwrite,
+    )
+    best = run.history[run.best_epoch - 1]
+    _say(f"epoch {run.best_epoch} of {len(run.history)}: validation IoU {best.mean_iou:.3f}; model in {run.model}")
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from workbench.imagery.opening import open_imagery
+    from workbench.segmentation.polygons import polygonize, save_polygons
+    from workbench.segmentation.predict import predict
+
+    imagery = open_imagery(options.imagery, nodata=options.nodata)
+    path = predict(imagery, options.model, options.out, overwrite=options.overwrite)
+    _say(f"wrote {path}")
+    if options.polygons:
+        save_polygons(polygonize(path, threshold=options.threshold), options.polygons, overwrite=options.overwrite)
+        _say(f"wrote {options.polygons}")
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from workbench.demo.run import Plan, find_weights, parse_rows, play_loop
+    from workbench.demo.scene import scene_plan
+
+    if options.imagery is None:
+        play_loop(scene_plan(options.out, options.size, options.minutes))
+        return
+    if options.truth is None:
+        raise WorkbenchError(
+            "The demo plays the analyst by the truth: give --truth MASK with 0, class numbers and 255."
+        )
+    near = [options.imagery]
+    weights = options.weights or find_weights("mobilenet_v2", near)
+    play_loop(
+        Plan(
+            imagery=options.imagery,
+            truth=options.truth,
+            classes=options.classes.split(","),
+            out=options.out,
+            train_rows=parse_rows(options.train_rows) if options.train_rows else None,
+            test_rows=parse_rows(options.test_rows) if options.test_rows else None,
+            nodata=options.nodata,
+            tile=options.tile,
+            stride=options.stride,
+            least=options.least,
+            encoder=options.encoder or ("mobilenet_v2" if weights else "texture"),
+            weights=weights,
+            unet_weights=weights,
+            minutes=options.minutes,
+            epochs=options.epochs,
+        )
+    )
+
+
+def _scene(options: argparse.Namespace) -> None:
+    from workbench.imagery.synthetic import paint_scene
+
+    existing_parent(options.out)
+    _say(f"wrote {paint_scene(options.out, size=options.size, seed=options.seed).imagery}")
+
+
+def _catalog(options: argparse.Namespace) -> None:
+    from workbench.imagery.catalog import catalog, fetch
+
+    if options.name:
+        _say(f"ready in {fetch(options.name, options.out or Path('data') / options.name)}")
+        return
+    for name, found in catalog().items():
+        _say(f"{name}\t{found.title}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m workbench", description="Find things in aerial and satellite imagery."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    build = verbs.add_parser("build", help="index imagery; run again to go on or to add rasters")
+    build.add_argument("imagery", help="file, folder, or data catalog entry")
+    build.add_argument("archive", type=Path)
+    build.add_argument("--tile", type=int, nargs="+", help="tile size(s) in pixels [256]")
+    build.add_argument("--stride", type=int, help="pixels between tiles [half a tile]")
+    build.add_argument("--tile-m", type=float, help="tile size in metres instead")
+    build.add_argument("--encoder", default="texture", help="texture, mobilenet_v2, resnet18 ... [texture]")
+    build.add_argument("--weights", type=Path, help="file of the encoder's weights")
+    build.add_argument("--bands", nargs="+", help="bands by name or number, as red green blue")
+    build.add_argument("--nodata", type=float, help="value that means no data, where the file does not say")
+    build.add_argument("--allow-vrt", action="store_true")
+    build.add_argument("--allow-remote", action="store_true")
+    build.set_defaults(run=_build)
+
+    search = verbs.add_parser("search", help="print the tiles most like an example, or best by the labels")
+    search.add_argument("archive", type=Path)
+    search.add_argument("--labels", type=Path, default=Path("labels"))
+    example = search.add_mutually_exclusive_group(required=True)
+    example.add_argument("--at", type=float, nargs=2, metavar=("LON", "LAT"))
+    example.add_argument("--tile", type=int)
+    example.add_argument("--image", type=Path)
+    example.add_argument("--refine", metavar="CLASS", help="rank by the labels of a class")
+    search.add_argument("-k", type=int, default=20)
+    search.add_argument("--label", metavar="CLASS", help="label all hits as this class")
+    search.set_defaults(run=_search)
+
+    export = verbs.add_parser("export", help="write labels for a GIS, or chips and masks for training")
+    export.add_argument("archive", type=Path)
+    export.add_argument("--labels", type=Path, default=Path("labels"))
+    export.add_argument("--gis", type=Path, help="labels.gpkg, .geojson or .parquet")
+    export.add_argument("--chips", type=Path, help="a new folder")
+    export.add_argument("--size", type=int, default=512, help="chip size in pixels [512]")
+    export.add_argument("--overwrite", action="store_true")
+    export.set_defaults(run=_export)
+
+    train = verbs.add_parser("train", help="train a U-Net on chips")
+    train.add_argument("chips", type=Path)
+    train.add_argument("out", type=Path)
+    train.add_argument("--encoder", default="mobilenet_v2")
+    train.add_argument("--weights", type=Path)
+    train.add_argument("--epochs", type=int, default=20)
+    train.add_argument("--minutes", type=float)
+    train.add_argument("--overwrite", action="store_true")
+    train.set_defaults(run=_train)
+
+    predict = verbs.add_parser("predict", help="map imagery with a trained U-Net")
+    predict.add_argument("model", type=Path)
+    predict.add_argument("imagery", help="file or folder")
+    predict.add_argument("out", type=Path)
+    predict.add_argument("--polygons", type=Path, help="also outline: .gpkg, .geojson or .parquet")
+    predict.add_argument("--threshold", type=float, default=0.5)
+    predict.add_argument("--nodata", type=float)
+    predict.add_argument("--overwrite", action="store_true")
+    predict.set_defaults(run=_predict)
+
+    demo = verbs.add_parser(
+        "demo", help="play the whole loop and write a report; on the bundled scene when no imagery is given"
+    )
+    demo.add_argument("--imagery", type=Path)
+    demo.add_argument("--truth", type=Path, help="mask on the same grid: 0, 1..n, 255 where nobody looked")
+    demo.add_argument("--classes", default="building", help="names of 1..n, comma-separated [building]")
+    demo.add_argument("--train-rows", metavar="A:B", help="rows that may be traced [first 65 %% of the known rows]")
+    demo.add_argument("--test-rows", metavar="C:D", help="rows for the last figures only [last 30 %%]")
+    demo.add_argument("--out", type=Path, default=Path("demo"))
+    demo.add_argument("--nodata", type=float, help="value that means no data, where the file does not say")
+    demo.add_argument("--tile", type=int, default=256)
+    demo.add_argument("--stride", type=int, default=128)
+    demo.add_argument("--least", type=float, default=0.1, help="share of a tile that makes it positive [0.1]")
+    demo.add_argument("--encoder", help="of the search [mobilenet_v2 where its weights are found, else texture]")
+    demo.add_argument(
+        "--weights", type=Path, help="MobileNetV2 weights [torch hub cache, or a folder weights/ near the imagery]"
+    )
+    demo.add_argument("--minutes", type=float, default=12.0, help="most time for training [12]")
+    demo.add_argument("--epochs", type=int, default=20)
+    demo.add_argument("--size", type=int, default=8192, help="of the bundled scene, pixels [8192]")
+    demo.set_defaults(run=_demo)
+
+    scene = verbs.add_parser("scene", help="paint the bundled scene")
+    scene.add_argument("out", type=Path)
+    scene.add_argument("--size", type=int, default=8192)
+    scene.add_argument("--seed", type=int, default=0)
+    scene.set_defaults(run=_scene)
+
+    catalog = verbs.add_parser("catalog", help="list known data sets, or get one")
+    catalog.add_argument("name", nargs="?")
+    catalog.add_argument("--out", type=Path)
+    catalog.set_defaults(run=_catalog)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,357 @@
+"""The loop on one raster with its truth: build, search and mark, outline, train, predict, polygons, figures and report."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.features import shapes
+from rasterio.windows import Window
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
+
+from workbench.demo.analyst import IGNORE, Search, find_targets, play_often, read_rows, shares
+from workbench.descriptors.archive import Archive
+from workbench.descriptors.build import build_archive
+from workbench.errors import RasterRefused
+from workbench.files import slug, write_json
+from workbench.imagery.opening import open_imagery
+from workbench.imagery.rasters import Raster
+from workbench.jobs import Progress, shown_progress
+from workbench.labels.export import Chips
+from workbench.segmentation.polygons import polygonize, save_polygons
+from workbench.segmentation.predict import predict
+from workbench.segmentation.runs import Run
+from workbench.segmentation.scores import Scores, confusion, scores
+from workbench.segmentation.train import train_unet
+from workbench.session import Session
+
+log = logging.getLogger(__name__)
+_TRAIN_SHARE, _GAP_SHARE = 0.65, 0.05
+_STRIP = 1024
+_TIMES = 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is played on which data; everything a terminal can set.
+
+    Attributes:
+        imagery: raster to work on.
+        truth: mask on the same grid: 0, 1...n, 255 where nobody looked.
+        classes: names of 1...n.
+        out: folder for everything that is made.
+        train_rows: rows whose truth the analyst may trace; 65 % of the known rows when None.
+        test_rows: rows that only the last figures see; the last 30 % when None.
+        nodata: declared by the user.
+        tile: of the search grid, pixels.
+        stride: of the search grid, pixels.
+        least: share of a tile that a class must fill to make it a positive tile.
+        open_name: name of ground without any class, looked for too; None: not.
+        encoder: of the search.
+        weights: of that encoder.
+        unet_encoder: of the U-Net.
+        unet_weights: of that encoder.
+        unet_classes: classes the U-Net learns; all when None.
+        searched: classes to look for; all when None.
+        minutes: most time for training.
+        epochs: most epochs.
+    """
+
+    imagery: Path
+    truth: Path
+    classes: list[str]
+    out: Path
+    train_rows: tuple[int, int] | None = None
+    test_rows: tuple[int, int] | None = None
+    nodata: float | None = None
+    tile: int = 256
+    stride: int = 128
+    least: float = 0.1
+    open_name: str | None = "open ground"
+    encoder: str = "texture"
+    weights: Path | None = None
+    unet_encoder: str = "mobilenet_v2"
+    unet_weights: Path | None = None
+    unet_classes: list[str] | None = None
+    searched: list[str] | None = None
+    minutes: float = 12.0
+    epochs: int = 20
+
+
+@dataclass
+class Played:
+    """Everything the report needs."""
+
+    plan: Plan
+    archive: Archive
+    truth: Raster
+    train_rows: tuple[int, int]
+    test_rows: tuple[int, int]
+    labels: Path
+    searches: list[list[Search]] = field(default_factory=list)
+    session: Session | None = None
+    chips: Chips | None = None
+    run: Run | None = None
+    probability: Path | None = None
+    polygons: gpd.GeoDataFrame | None = None
+    scores: Scores | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def unet_classes(self) -> list[str]:
+        """Classes the U-Net learns."""
+        return self.plan.unet_classes or self.plan.classes
+
+
+def play_loop(plan: Plan, progress: Progress | None = None) -> Played:
+    """Play the whole loop and leave ``figures.json`` and ``report.md`` in the plan's folder."""
+    from workbench.demo.report import write_report
+
+    raster = open_imagery(plan.imagery, nodata=plan.nodata)[0]
+    truth = open_imagery(plan.truth)[0]
+    if (truth.width, truth.height) != (raster.width, raster.height):
+        raise RasterRefused(
+            f"{truth.name} is {truth.width} x {truth.height} pixels and {raster.name} {raster.width} x {raster.height}. "
+            "The truth must lie on the imagery's own grid."
+        )
+    plan.out.mkdir(parents=True, exist_ok=True)
+    with shown_progress(progress) as shown:
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "build"):
+            archive = _build(plan, shown)
+        played = Played(plan, archive, truth, *_rows(plan, truth), labels=_fresh(plan.out, "labels"), seconds=seconds)
+        with _timed(seconds, "search"):
+            _search(played, shown)
+        with _timed(seconds, "labels"):
+            _outline(played)
+        _train(played, shown)
+        with _timed(seconds, "polygons"):
+            played.polygons = polygonize(_need(played.probability))
+            save_polygons(played.polygons, plan.out / "polygons.gpkg", overwrite=True)
+        with _timed(seconds, "scores"):
+            played.scores = _test(played)
+        with _timed(seconds, "report"):
+            write_report(played, plan.out)
+        write_json(plan.out / "figures.json", figures(played))
+        shown.say(f"Report: {plan.out / 'report.md'}")
+    return played
+
+
+def figures(played: Played) -> dict[str, Any]:
+    """What was measured: search precision per round, scores on the test rows, seconds per stage."""
+    result = _need(played.scores)
+    names = played.unet_classes
+    return {
+        "precision_at_20": {searches[0].target.name: _search_figures(searches) for searches in played.searches},
+        "iou": {name: _round(result.iou[number]) for number, name in enumerate(names, 1)},
+        "precision": {name: _round(result.precision[number]) for number, name in enumerate(names, 1)},
+        "recall": {name: _round(result.recall[number]) for number, name in enumerate(names, 1)},
+        "accuracy": _round(result.accuracy),
+        "polygons": len(_need(played.polygons)),
+        "seconds": {stage: round(value, 1) for stage, value in played.seconds.items()},
+        "epochs": len(_need(played.run).history),
+        "best_epoch": _need(played.run).best_epoch,
+        "train_rows": list(played.train_rows),
+        "test_rows": list(played.test_rows),
+        "tiles": len(played.archive),
+        "encoder": played.archive.manifest.encoder,
+        "unet_encoder": played.plan.unet_encoder,
+    }
+
+
+def _search_figures(searches: list[Search]) -> dict[str, Any]:
+    whole = np.array([[step.precision for step in search.rounds] for search in searches])
+    fresh = np.array([[step.precision_unmarked for step in search.rounds] for search in searches])
+    target = searches[0].target
+    return {
+        "base_rate": round(target.base_rate, 4),
+        "positive_tiles": int(target.positive.sum()),
+        "tiles_judged": int(target.known.sum()),
+        "rule": target.rule,
+        "sessions": len(searches),
+        "rounds": [_round(value) for value in whole.mean(axis=0)],
+        "rounds_worst_session": [_round(value) for value in whole.min(axis=0)],
+        "rounds_among_unmarked": [_round(value) for value in fresh.mean(axis=0)],
+    }
+
+
+def _build(plan: Plan, progress: Progress) -> Archive:
+    return build_archive(
+        open_imagery(plan.imagery, nodata=plan.nodata),
+        plan.out / "archive",
+        tile=plan.tile,
+        stride=plan.stride,
+        encoder=plan.encoder,
+        weights=plan.weights,
+        progress=progress,
+    )
+
+
+def _search(played: Played, progress: Progress) -> None:
+    plan = played.plan
+    share = shares(played.archive, played.truth, len(plan.classes))
+    found = find_targets(share, plan.classes, plan.least, plan.open_name)
+    targets = [target for target in found if plan.searched is None or target.name in plan.searched]
+    progress.begin("searching", len(targets), "classes")
+    for target in targets:
+        played.searches.append(play_often(played.archive, played.labels / slug(target.name), target, _TIMES))
+        progress.advance()
+
+
+def _outline(played: Played) -> None:
+    """Trace the truth of the training rows, as an analyst would draw or import outlines, and declare them complete."""
+    session = Session(played.archive, played.labels / "outlines")
+    outlines, known = _trace(played.truth, played.train_rows)
+    names = dict(enumerate(played.plan.classes, 1))
+    rows = [(names[value], geometry) for value, geometry in outlines if names.get(value) in played.unet_classes]
+    for name in played.unet_classes:
+        session.store.define_class(name)
+    raster = played.archive.imagery[0]
+    frame = gpd.GeoDataFrame(
+        {"class": [name for name, _ in rows]},
+        geometry=[raster.from_pixels(geometry) for _, geometry in rows],
+        crs=raster.crs,
+    )
+    session.import_labels(frame, class_column="class")
+    for area in known:
+        session.declare_complete(raster.from_pixels(area), raster.crs)
+    session.export_labels(played.plan.out / "labels.gpkg", overwrite=True)
+    played.session = session
+
+
+def _trace(truth: Raster, rows: tuple[int, int]) -> tuple[list[tuple[int, BaseGeometry]], list[BaseGeometry]]:
+    """Outlines of each object, and of the known ground, in pixels."""
+    mask = read_rows(truth, *rows)
+    lift = (1.0, 0.0, 0.0, 0.0, 1.0, float(rows[0]))
+    from affine import Affine
+
+    objects = [
+        (int(value), shape(outline))
+        for outline, value in shapes(mask, mask=(mask != IGNORE) & (mask != 0), transform=Affine(*lift))
+    ]
+    known = (mask != IGNORE).astype(np.uint8)
+    areas = [shape(outline) for outline, value in shapes(known, mask=known > 0, transform=Affine(*lift)) if value]
+    return objects, [area for area in areas if area.area > 1024 and shapely.is_valid(area)]
+
+
+def _train(played: Played, progress: Progress) -> None:
+    plan, session = played.plan, _need(played.session)
+    with _timed(played.seconds, "chips"):
+        played.chips = session.export_chips(_fresh(plan.out, "chips"), progress=progress)
+    with _timed(played.seconds, "training"):
+        played.run = train_unet(
+            played.chips,
+            plan.out / "unet",
+            encoder=plan.unet_encoder,
+            weights=plan.unet_weights,
+            epochs=plan.epochs,
+            minutes=plan.minutes,
+            overwrite=True,
+            progress=progress,
+        )
+    with _timed(played.seconds, "prediction"):
+        played.probability = predict(
+            played.archive.imagery, played.run.model, plan.out / "probability.tif", overwrite=True, progress=progress
+        )
+
+
+def _test(played: Played) -> Scores:
+    """Compare the prediction with the truth on the test rows, at the threshold of one half."""
+    wanted = {played.plan.classes.index(name) + 1: number for number, name in enumerate(played.unet_classes, 1)}
+    lookup = np.zeros(256, np.uint8)
+    lookup[IGNORE] = IGNORE
+    for value, number in wanted.items():
+        lookup[value] = number
+    probability = open_imagery(_need(played.probability))[0]
+    matrix = np.zeros((len(wanted) + 1, len(wanted) + 1), np.int64)
+    for top in range(*played.test_rows, _STRIP):
+        bottom = min(top + _STRIP, played.test_rows[1])
+        truth = lookup[read_rows(played.truth, top, bottom)]
+        matrix += confusion(classify(probability, top, bottom), truth, len(wanted))
+    return scores(matrix)
+
+
+def classify(probability: Raster, top: int, bottom: int, threshold: float = 0.5) -> NDArray[np.uint8]:
+    """The most probable class of each pixel of some rows, 0 where none reaches the threshold, 255 without data."""
+    pixels = probability.read(Window(0, top, probability.width, bottom - top))
+    values = np.ma.getdata(pixels).astype(np.float32)
+    if probability.dtype == "uint8":
+        values /= 254
+    found = (values.argmax(axis=0) + 1).astype(np.uint8)
+    found[values.max(axis=0) < threshold] = 0
+    found[np.ma.getmaskarray(pixels).any(axis=0)] = IGNORE
+    return found
+
+
+def _rows(plan: Plan, truth: Raster) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Training and test rows: as given, else the first 65 % and the last 30 % of the rows that are known."""
+    if plan.train_rows and plan.test_rows:
+        return plan.train_rows, plan.test_rows
+    known = [
+        top
+        for top in range(0, truth.height, 128)
+        if (read_rows(truth, top, min(truth.height, top + 128)) != IGNORE).any()
+    ]
+    if not known:
+        raise RasterRefused(f"{truth.name} is 255 (unknown) everywhere. Give a mask with 0 and class numbers.")
+    first, last = known[0], min(truth.height, known[-1] + 128)
+    length = last - first
+    train = plan.train_rows or (first, first + int(length * _TRAIN_SHARE))
+    test = plan.test_rows or (first + int(length * (_TRAIN_SHARE + _GAP_SHARE)), last)
+    return train, test
+
+
+def _fresh(out: Path, name: str) -> Path:
+    """A folder that is not there yet: what an earlier run left is not mixed in, and not deleted."""
+    candidates: Iterator[Path] = (out / (f"{name}-{number}" if number else name) for number in range(1000))
+    return next(path for path in candidates if not path.exists())
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - started
+
+
+def _need(value: Any) -> Any:
+    assert value is not None
+    return value
+
+
+def _round(value: float) -> float | None:
+    return None if not np.isfinite(value) else round(float(value), 4)
+
+
+def parse_rows(text: str) -> tuple[int, int]:
+    """``A:B`` as a pair of rows, A < B."""
+    first, _, last = text.partition(":")
+    if not (first.isdigit() and last.isdigit() and int(first) < int(last)):
+        raise ValueError(f"{text!r} is no range of rows; expected A:B with A < B, as in 3584:6144.")
+    return int(first), int(last)
+
+
+def find_weights(encoder: str, near: Sequence[Path]) -> Path | None:
+    """ImageNet weights of a network: in the torch hub cache, or in a folder ``weights/`` beside or above the given paths."""
+    from workbench.descriptors.encoders import cached_weights
+
+    cached = cached_weights(encoder)
+    if cached is not None:
+        return cached
+    for path in near:
+        for folder in list(path.resolve().parents)[:3]:
+            for suffix in ("safetensors", "pth"):
+                found = sorted((folder / "weights").glob(f"{encoder}*.{suffix}"))
+                if found:
+                    return found[0]
+    return None
