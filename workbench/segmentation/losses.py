@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -15,8 +14,8 @@ def segmentation_loss(
     """Cross-entropy minus the logarithm of the soft IoU.
 
     Iglovikov and Shvets, "TernausNet" (2018), ``L = H - log J``; as in their released code, J is taken over the sums of a
-    whole batch, which also counts an image without the class. For several classes J is the mean over those that
-    occur in the batch, background included: a class nobody shows has no IoU.
+    whole batch, which also counts an image without the class. For several classes it is the mean of ``-log J`` over those
+    that occur in the batch, background included, so that the class that is worst off pulls the hardest.
 
     Args:
         logits: network output, float, shape (batch, classes + 1, rows, cols).
@@ -33,11 +32,11 @@ def segmentation_loss(
         return logits.sum() * 0.0
     log_probability = F.log_softmax(logits, dim=1)
     entropy = F.nll_loss(log_probability, target, weight=class_weights, ignore_index=ignore)
-    return entropy - soft_iou(log_probability.exp(), target, known).log()
+    return entropy - soft_iou(log_probability.exp(), target, known).log().mean()
 
 
 def soft_iou(probability: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """Mean soft IoU of the classes that occur: ``sum(y p) / sum(y + p - y p)`` over the known pixels.
+    """Soft IoU of each class that occurs: ``sum(y p) / sum(y + p - y p)`` over the known pixels.
 
     One pixel is added above and below the line, so that the logarithm stays finite where nothing is right yet.
 
@@ -47,11 +46,11 @@ def soft_iou(probability: Tensor, target: Tensor, known: Tensor) -> Tensor:
         known: which pixels count, bool, shape (batch, rows, cols).
 
     Returns:
-        A scalar in (0, 1].
+        One value in (0, 1] per class that occurs, in order.
     """
     known_probability = probability.movedim(1, -1)[known]  # (pixels, classes + 1)
     truth = F.one_hot(target[known], probability.shape[1]).to(known_probability.dtype)
     both = (truth * known_probability).sum(dim=0)
     either = truth.sum(dim=0) + known_probability.sum(dim=0) - both
     occurs = truth.sum(dim=0) > 0
-    return torch.mean((both[occurs] + 1) / (either[occurs] + 1))
+    return (both[occurs] + 1) / (either[occurs] + 1)

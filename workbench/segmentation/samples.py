@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from workbench.errors import TrainingRefused
 from workbench.imagery.opening import open_imagery
 from workbench.imagery.rasters import Raster
 from workbench.labels.chips import Chip, Chips, Split
+from workbench.labels.fold import LabelClass
 from workbench.segmentation.scores import IGNORE
-from workbench.segmentation.unet import Normalisation
+from workbench.segmentation.unet import Normalisation, highest_id
 
 _POSITIONS = 4096
+_MIN_PIXELS = 64
 _ZOOM = 1.33
 _BRIGHTNESS, _CONTRAST, _TINT = 0.3, 0.2, 0.1
 
@@ -143,6 +146,31 @@ def fit_normalisation(chips: Chips) -> Normalisation:
     mean = total / max(1, count)
     std = np.sqrt(np.maximum(squares / max(1, count) - mean**2, 0))
     return Normalisation(tuple(mean.tolist()), tuple(np.maximum(std, 1e-2).tolist()))
+
+
+def require_enough(training: Sequence[Sample], validation: Sequence[Sample], classes: Sequence[LabelClass]) -> None:
+    """Check that there is something to learn and something to measure it by.
+
+    Raises:
+        TrainingRefused: with the labelled pixels per class on both sides.
+    """
+    names = {0: "background"} | {item.id: item.name for item in classes}
+    highest = highest_id(classes)
+    counts = [
+        sum((sample.counts(highest) for sample in samples), np.zeros(highest + 1, np.int64))
+        for samples in (training, validation)
+    ]
+    if (counts[0] >= _MIN_PIXELS).sum() >= 2 and counts[1][1:].sum() > 0:
+        return
+    found = "; ".join(
+        f"{len(samples)} {split} chips: " + ", ".join(f"{name} {count[number]:,}" for number, name in names.items())
+        for split, samples, count in zip(("training", "validation"), (training, validation), counts, strict=True)
+    )
+    raise TrainingRefused(
+        f"There is too little to train from. Labelled pixels in {found}. Expected {_MIN_PIXELS} pixels of two classes or "
+        "more in training (background counts: declare chips complete), and some of a class in validation. Label more "
+        "places, apart from each other, and export again."
+    )
 
 
 def _load(chips: Chips, chip: Chip, normalisation: Normalisation) -> Sample:

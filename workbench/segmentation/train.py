@@ -1,4 +1,4 @@
-"""Training a U-Net on chips: one loop to read in one sitting, and the checkpoint of the best epoch."""
+"""Training a U-Net on chips: one loop to read in one sitting, and the checkpoint of the best epoch kept."""
 
 from __future__ import annotations
 
@@ -16,25 +16,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.optim.swa_utils import AveragedModel
 
-from workbench.errors import FileExists, TrainingFailed, TrainingRefused
+from workbench.errors import Cancelled, FileExists, TrainingFailed, TrainingRefused
 from workbench.imagery.opening import open_imagery
 from workbench.jobs import Progress, shown_progress
 from workbench.labels.chips import Chips, open_chips
-from workbench.labels.fold import LabelClass
 from workbench.segmentation.devices import Device, best_device
 from workbench.segmentation.losses import segmentation_loss
 from workbench.segmentation.runs import MODEL, EpochRow, Run, save_curve, save_history
-from workbench.segmentation.samples import Batch, Crops, Sample, fit_normalisation, load_samples
+from workbench.segmentation.samples import Batch, Crops, Sample, fit_normalisation, load_samples, require_enough
+from workbench.segmentation.schedule import WARM_UP, Schedule
 from workbench.segmentation.scores import IGNORE, Scores, confusion, scores
-from workbench.segmentation.unet import STRIDE, Model, ModelCard, build_unet, save_model
+from workbench.segmentation.unet import STRIDE, Model, ModelCard, build_unet, highest_id, save_model
 
 log = logging.getLogger(__name__)
 _STEPS_PER_EPOCH = (32, 400)
-_WARM_UP = 0.2
-_CLIP = 5.0
+_LARGEST_GRADIENT = 5.0
 _AVERAGE = 0.03
 _PIECE = 1024
-_MIN_PIXELS = 64
 
 
 def train_unet(
@@ -86,29 +84,31 @@ def train_unet(
     chips = chips if isinstance(chips, Chips) else open_chips(chips)
     folder = _run_folder(Path(out), overwrite)
     _check_sizes(batch, crop, epochs)
-    classes = chips.classes
+    classes, highest = chips.classes, highest_id(chips.classes)
     normalisation = fit_normalisation(chips)
     training = load_samples(chips, "train", normalisation)
     validation = load_samples(chips, "validation", normalisation)
-    _require_enough(training, validation, classes)
+    require_enough(training, validation, classes)
     bands = training[0].image.shape[0]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_unet(encoder, bands, len(classes), weights)
+        network = build_unet(encoder, bands, highest, weights)
     pixel = open_imagery(chips.folder / chips.of("train")[0].image)[0].pixel_size_m
     model = Model(network, ModelCard(encoder, classes, bands, pixel, normalisation, dict(chips.stretch)))
     folder.mkdir(parents=True, exist_ok=True)
     training_loop = _Loop(
         model=model,
-        crops=Crops(training, len(classes), crop, seed),
+        crops=Crops(training, highest, crop, seed),
         validation=validation,
         batch=batch,
-        schedule=_Schedule(epochs, minutes, learning_rate, started),
+        schedule=Schedule(epochs, minutes, learning_rate, started),
         folder=folder,
     )
     try:
         with shown_progress(progress) as shown:
             training_loop.run(patience, shown, on_epoch)
+    except Cancelled as stop:
+        raise Cancelled(f"Training was stopped. {training_loop.kept}") from stop
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -141,32 +141,6 @@ def validate(network: nn.Module, samples: Sequence[Sample], classes: int, device
     return total / max(1, int(matrix.sum())), scores(matrix)
 
 
-@dataclass(frozen=True)
-class _Schedule:
-    """How much of a training is over, by epochs or by time, and the learning rate that belongs to it."""
-
-    epochs: int
-    minutes: float | None
-    rate: float
-    started: float
-
-    def done(self, epochs: float) -> float:
-        """The share that is over after so many epochs, 1 or more at the end."""
-        share = epochs / self.epochs
-        return share if self.minutes is None else max(share, (time.monotonic() - self.started) / (60 * self.minutes))
-
-    def learning_rate(self, epochs: float) -> float:
-        """One cycle: up from a twenty-fifth along a cosine, then down to nothing along another."""
-        done = self.done(epochs)
-        if done < _WARM_UP:
-            return self.rate * (0.04 + 0.96 * (1 - math.cos(math.pi * done / _WARM_UP)) / 2)
-        return self.rate * (1 + math.cos(math.pi * min(1.0, (done - _WARM_UP) / (1 - _WARM_UP)))) / 2
-
-    def epochs_in_all(self, seconds: float) -> int:
-        """How many epochs of ``seconds`` there will be."""
-        return self.epochs if self.minutes is None else max(1, min(self.epochs, round(60 * self.minutes / seconds)))
-
-
 @dataclass
 class _Loop:
     """The state of one training: epochs of steps, each epoch validated, the best one kept."""
@@ -175,10 +149,17 @@ class _Loop:
     crops: Crops
     validation: Sequence[Sample]
     batch: int
-    schedule: _Schedule
+    schedule: Schedule
     folder: Path
     rows: list[EpochRow] = field(default_factory=list)
     best: int = 0
+
+    @property
+    def kept(self) -> str:
+        """What is on disk, in words."""
+        return (
+            f"The best model so far, of epoch {self.best}, is in {self.folder}." if self.best else "No model was kept."
+        )
 
     def run(self, patience: int, progress: Progress, on_epoch: Callable[[EpochRow], None] | None) -> None:
         self.device = best_device()
@@ -195,16 +176,16 @@ class _Loop:
             if self.best == 0 or row.mean_iou > self.rows[self.best - 1].mean_iou:
                 self.best, waited = row.epoch, 0
                 save_model(Model(self.average.module, self.model.card), self.folder / MODEL)
-            elif self.schedule.done(row.epoch) > _WARM_UP:
+            elif self.schedule.done(row.epoch) > WARM_UP:
                 waited += 1
             save_history(self.folder, self.rows, self.best)
+            save_curve(self.folder, self.rows, self.best, self.model.card.classes)
             log.info("epoch %d: loss %.3f, IoU %.3f", row.epoch, row.val_loss, row.mean_iou)
             if on_epoch is not None:
                 on_epoch(row)
             if row.epoch == 1:
                 total = self.schedule.epochs_in_all(row.seconds) * self.steps
                 progress.begin("training", total, "batches", done=self.steps)
-        save_curve(self.folder, self.rows, self.best, self.model.card.classes)
 
     def _epoch(self, progress: Progress) -> EpochRow:
         since, losses = time.monotonic(), list[float]()
@@ -219,7 +200,7 @@ class _Loop:
                 raise self._diverged(f"on the chips {', '.join(sorted(set(drawn.names)))}")
             progress.advance()
         classes = self.model.card.classes
-        val_loss, result = validate(self.average.module, self.validation, len(classes), self.device)
+        val_loss, result = validate(self.average.module, self.validation, self.model.card.highest, self.device)
         if not math.isfinite(val_loss):
             raise self._diverged("on the validation chips")
         overlap = {item.name: _number(result.iou[item.id]) for item in classes}
@@ -236,7 +217,7 @@ class _Loop:
         if math.isfinite(value):
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
+            nn.utils.clip_grad_norm_(self.network.parameters(), _LARGEST_GRADIENT)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             self.optimiser.step()
@@ -244,11 +225,8 @@ class _Loop:
         return value
 
     def _diverged(self, where: str) -> TrainingFailed:
-        kept = (
-            f"The best model so far, of epoch {self.best}, is in {self.folder}." if self.best else "No model was kept."
-        )
         return TrainingFailed(
-            f"The loss is no number any more, in epoch {len(self.rows) + 1} {where}. {kept} "
+            f"The loss is no number any more, in epoch {len(self.rows) + 1} {where}. {self.kept} "
             f"Try a learning rate below {self.schedule.rate:g}, or look at those chips."
         )
 
@@ -270,25 +248,6 @@ def _pieces(samples: Sequence[Sample]) -> Iterator[tuple[Tensor, Tensor]]:
                 fill = (0, -mask.shape[1] % STRIDE, 0, -mask.shape[0] % STRIDE)
                 image = F.pad(image, fill)[None].contiguous(memory_format=torch.channels_last)
                 yield image, F.pad(mask, fill, value=IGNORE)[None]
-
-
-def _require_enough(training: Sequence[Sample], validation: Sequence[Sample], classes: Sequence[LabelClass]) -> None:
-    names = ["background", *(item.name for item in classes)]
-    counts = [
-        sum((sample.counts(len(classes)) for sample in samples), np.zeros(len(names), np.int64))
-        for samples in (training, validation)
-    ]
-    if (counts[0] >= _MIN_PIXELS).sum() >= 2 and counts[1][1:].sum() > 0:
-        return
-    found = "; ".join(
-        f"{len(samples)} {split} chips: " + ", ".join(f"{name} {n:,}" for name, n in zip(names, count, strict=True))
-        for split, samples, count in zip(("training", "validation"), (training, validation), counts, strict=True)
-    )
-    raise TrainingRefused(
-        f"There is too little to train from. Labelled pixels in {found}. Expected {_MIN_PIXELS} pixels of two classes or "
-        "more in training (background counts: declare chips complete), and some of a class in validation. Label more "
-        "places, apart from each other, and export again."
-    )
 
 
 def _check_sizes(batch: int, crop: int, epochs: int) -> None:

@@ -55,7 +55,7 @@ class ModelCard:
 
     Attributes:
         encoder: name of the encoder, one of `ENCODERS` or another one that `segmentation_models_pytorch` knows.
-        classes: ids 1…n in order.
+        classes: in the order of their numbers.
         bands: number of input bands.
         pixel_size_m: ground size of the training pixels in metres, (x, y).
         normalisation: of the input.
@@ -69,6 +69,11 @@ class ModelCard:
     normalisation: Normalisation
     stretches: Mapping[str, Stretch] = field(default_factory=dict)
 
+    @property
+    def highest(self) -> int:
+        """The largest class number; the network has that many outputs and one for the background."""
+        return highest_id(self.classes)
+
 
 @dataclass(frozen=True)
 class Model:
@@ -78,6 +83,11 @@ class Model:
     card: ModelCard
 
 
+def highest_id(classes: Sequence[LabelClass]) -> int:
+    """The largest class number, 0 without classes. Numbers are never reused, so some may be missing below it."""
+    return max((item.id for item in classes), default=0)
+
+
 def build_unet(encoder: str, bands: int, classes: int, weights: str | Path | None = None) -> nn.Module:
     """Build a U-Net (Ronneberger et al., 2015) on a classification encoder, with a decoder light enough for a processor.
 
@@ -85,7 +95,7 @@ def build_unet(encoder: str, bands: int, classes: int, weights: str | Path | Non
         encoder: one of `ENCODERS`, or any other name `segmentation_models_pytorch` knows (random weights only).
         bands: input bands. With ImageNet weights and other than three bands, the first layer's kernels are repeated
             over the bands and scaled so that its output keeps its size.
-        classes: without the background, which is output 0.
+        classes: the largest class number; output 0 is the background.
         weights: torchvision state dict of the encoder (``.pth`` or ``.safetensors``, float16 or float32). When None,
             the torch hub cache is looked in; when that is empty, the start is random, and the log says so.
 
@@ -126,7 +136,7 @@ def load_model(path: str | Path) -> Model:
         if record.pop("version") != VERSION:
             raise WeightsUnavailable(f"{path.name} was written by a newer workbench. Update this one to use it.")
         card = _card(record)
-        network = _plain_unet(card.encoder, card.bands, len(card.classes))
+        network = _plain_unet(card.encoder, card.bands, card.highest)
         network.load_state_dict(load_file(path))
     except (*_UNREADABLE, TypeError, AttributeError) as error:
         raise WeightsUnavailable(
