@@ -55,9 +55,9 @@ def write_raster(
             **written,
         ) as file,
     ):
-        file.write(pixels)
         if alpha:
             file.colorinterp = [*file.colorinterp[:-1], ColorInterp.alpha]
+        file.write(pixels)
         for number, name in enumerate(names, 1):
             file.set_band_description(number, name)
         if mask is not None:

@@ -53,7 +53,7 @@ def open_imagery(
     else:
         found, single = [file for item in source for file in _find(str(item), allow_vrt, allow_remote)], False
     rasters: list[Raster] = []
-    for name, files in _stacks(found, bands).items():
+    for name, files in _stacks(found, bands):
         try:
             rasters.append(_open_raster(name, files, bands, nodata, allow_vrt))
         except (RasterUnreadable, RasterRefused) as error:
@@ -101,28 +101,38 @@ def _find(source: str, allow_vrt: bool, allow_remote: bool) -> list[tuple[str, P
     return [(file.relative_to(path).as_posix(), file) for file in shown]
 
 
-def _stacks(found: list[tuple[str, Path | str]], bands: Sequence[str | int] | None) -> dict[str, list[Path | str]]:
+def _stacks(
+    found: list[tuple[str, Path | str]], bands: Sequence[str | int] | None
+) -> list[tuple[str, list[Path | str]]]:
     """Group files into rasters: each file alone, or files whose names differ only by the band name."""
-    alone: dict[str, list[Path | str]] = {name: [path] for name, path in found}
+    alone: list[tuple[str, list[Path | str]]] = [(name, [path]) for name, path in found]
     if not bands or len(found) < 2 or not all(isinstance(band, str) for band in bands):
         return alone
     groups: dict[str, dict[str, Path | str]] = {}
+    names: dict[str, str] = {}
     for name, path in found:
         for band in bands:
             token = rf"(?<![A-Za-z0-9]){re.escape(str(band))}(?![A-Za-z0-9])"
             if re.search(token, Path(name).stem):
-                groups.setdefault(re.sub(token, "*", name), {})[str(band)] = path
+                place = re.sub(token, "*", str(path))  # the whole path: two folders may hold the same names
+                groups.setdefault(place, {})[str(band)] = path
+                names[place] = re.sub(token, "*", name)
     whole = {
-        name: [group[str(band)] for band in bands] for name, group in groups.items() if len(group) == len(set(bands))
+        place: [group[str(band)] for band in bands] for place, group in groups.items() if len(group) == len(set(bands))
     }
-    if not whole:
-        return alone
     finest: dict[str, tuple[float, str]] = {}
-    for name, paths in whole.items():
-        scene = re.sub(r"[_\-]?\d+m\b", "", Path(name).name)
-        pixel = abs(dataset_of(Path(paths[0])).transform.a) if isinstance(paths[0], Path) else 0.0
-        finest[scene] = min(finest.get(scene, (math.inf, "")), (pixel, name))
-    return {name: whole[name] for _, name in finest.values()}
+    for place, paths in whole.items():
+        scene = re.sub(r"(?<![A-Za-z0-9])R?\d+m(?![A-Za-z0-9])", "", place)
+        finest[scene] = min(finest.get(scene, (math.inf, place)), (_pixel(paths[0]), place))
+    return [(names[place], whole[place]) for _, place in finest.values()] or alone
+
+
+def _pixel(path: Path | str) -> float:
+    """Size of a file's pixels in its own units, to choose the finest; a file that cannot be opened is refused later."""
+    try:
+        return float(abs(dataset_of(Path(path)).transform.a))
+    except (RasterUnreadable, RasterRefused):
+        return math.inf
 
 
 def _open_raster(
@@ -144,8 +154,9 @@ def _open_raster(
     dtypes = {
         dataset.dtypes[band.number - 1] for dataset in datasets for band in bands if band.path == Path(dataset.name)
     }
-    dtype = dtypes.pop() if len(dtypes) == 1 else str(np.result_type(*(first.dtypes or ["float32"])))
+    dtype = str(np.result_type(*dtypes))
     flags = {flag.name for dataset in datasets for flag in dataset.mask_flag_enums[0]}
+    alpha = _alpha_bands(first)
     return Raster(
         name=name,
         bands=bands,
@@ -161,6 +172,7 @@ def _open_raster(
         colours=tuple(first.colorinterp[band.number - 1].name for band in bands),
         has_overviews=bool(first.overviews(1)),
         has_mask=flags != {"all_valid"},
+        alpha=min(alpha) if alpha and "alpha" not in flags else None,
         is_vrt=first.driver == "VRT",
     )
 
@@ -181,7 +193,7 @@ def _check_header(name: str, dataset: Any) -> None:
 
 
 def _choose_bands(path: Path, dataset: Any, wanted: Sequence[str | int] | None) -> tuple[Band, ...]:
-    alpha = {number for number, colour in enumerate(dataset.colorinterp, 1) if colour == ColorInterp.alpha}
+    alpha = _alpha_bands(dataset)
     names = {number: dataset.descriptions[number - 1] or f"band {number}" for number in dataset.indexes}
     if wanted is None:
         return tuple(Band(path, number, names[number]) for number in dataset.indexes if number not in alpha)
@@ -194,6 +206,10 @@ def _choose_bands(path: Path, dataset: Any, wanted: Sequence[str | int] | None) 
             raise RasterRefused(f"{path.name} has no band {band!r}. It has {dict(sorted(names.items()))}.")
         chosen.append(Band(path, number, names[number]))
     return tuple(chosen)
+
+
+def _alpha_bands(dataset: Any) -> set[int]:
+    return {number for number, colour in enumerate(dataset.colorinterp, 1) if colour == ColorInterp.alpha}
 
 
 def _nodata(name: str, dataset: Any, dtype: str, declared: float | None) -> float | None:

@@ -32,7 +32,7 @@ def write_quicklook(raster: Raster, stretch: Stretch, path: Path, progress: Prog
         "count": 3,
         "dtype": "uint8",
         "crs": raster.crs,
-        "transform": raster.transform * Affine.scale(_FACTOR),
+        "transform": raster.transform @ Affine.scale(_FACTOR),
         "tiled": True,
         "blockxsize": 256,
         "blockysize": 256,

@@ -63,6 +63,7 @@ class Raster:
         date: ISO date of the imagery, if the file says so.
         user_nodata: ``nodata`` was declared by the user, so GDAL does not know it.
         colours: what the file says each band is (red, green, blue, grey ...).
+        alpha: number of an alpha band that GDAL does not take for the mask (it does so for 8 and 16 bits, 2 or 4 bands).
     """
 
     name: str
@@ -80,6 +81,7 @@ class Raster:
     has_overviews: bool = False
     has_mask: bool = False
     is_vrt: bool = False
+    alpha: int | None = None
 
     @property
     def path(self) -> Path:
@@ -199,29 +201,70 @@ class Raster:
     def _read_inside(
         self, window: Window, size: tuple[int, int], chosen: list[Band]
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        if self.user_nodata or self.alpha:
+            return self._read_around_holes(window, size, chosen)
         data = np.empty((len(chosen), *size), self.dtype)
         mask = np.zeros(size, bool)
         shrinks = size[0] < window.height or size[1] < window.width
         resampling = Resampling.average if shrinks else Resampling.bilinear
-        try:
-            for path in dict.fromkeys(band.path for band in chosen):
-                places = [place for place, band in enumerate(chosen) if band.path == path]
-                dataset = dataset_of(path, allow_vrt=self.is_vrt)
-                numbers = [chosen[place].number for place in places]
-                data[places] = dataset.read(
-                    numbers, window=window, out_shape=(len(places), *size), resampling=resampling
-                )
-                if self.has_mask:
-                    mask |= dataset.dataset_mask(window=window, out_shape=size) == 0
-        except (RasterioError, MemoryError) as error:
-            raise self._unreadable(window, error) from error
-        if self.user_nodata and self.nodata is not None:
-            mask |= np.all(data == np.array(self.nodata).astype(self.dtype), axis=0)
+        self._read_bands(window, chosen, resampling, data, mask)
         if np.issubdtype(data.dtype, np.floating):
             finite = np.isfinite(data)
             mask |= ~finite.all(axis=0)
             data[~finite] = 0
         return data, mask
+
+    def _read_around_holes(
+        self, window: Window, size: tuple[int, int], chosen: list[Band]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """As `_read_inside` where GDAL does not know the holes and would average them into their neighbours.
+
+        Nearest pixels are read at up to four times the size, and those with data averaged. All bands are read, since a
+        pixel has the declared no-data value where all of them have it.
+        """
+        fine = min(4, max(1, math.ceil(max(window.height / size[0], window.width / size[1]))))
+        shape = (size[0] * fine, size[1] * fine)
+        data = np.empty((len(self.bands), *shape), self.dtype)
+        mask = np.zeros(shape, bool)
+        self._read_bands(window, list(self.bands), Resampling.nearest, data, mask)
+        if self.user_nodata:
+            mask |= np.all(data == np.array(self.nodata).astype(self.dtype), axis=0)
+        if np.issubdtype(data.dtype, np.floating):
+            mask |= ~np.isfinite(data).all(axis=0)
+        picked = np.where(mask, 0, data[[self.bands.index(band) for band in chosen]])
+        cells = (size[0], fine, size[1], fine)
+        valid = (~mask).reshape(cells).sum(axis=(1, 3))
+        if fine == 1:
+            return picked, mask
+        means = picked.reshape(len(chosen), *cells).sum(axis=(2, 4), dtype=np.float64) / np.maximum(valid, 1)
+        whole = np.issubdtype(data.dtype, np.integer)
+        return (np.rint(means) if whole else means).astype(self.dtype), valid * 2 < fine**2
+
+    def _read_bands(
+        self,
+        window: Window,
+        chosen: list[Band],
+        resampling: Resampling,
+        data: NDArray[Any],
+        mask: NDArray[np.bool_],
+    ) -> None:
+        """Read bands into ``data`` (bands, rows, cols), and what the files flag as holes into ``mask``."""
+        try:
+            for path in dict.fromkeys(band.path for band in chosen):
+                places = [place for place, band in enumerate(chosen) if band.path == path]
+                dataset = dataset_of(path, allow_vrt=self.is_vrt)
+                data[places] = dataset.read(
+                    [chosen[place].number for place in places],
+                    window=window,
+                    out_shape=(len(places), *data.shape[1:]),
+                    resampling=resampling,
+                )
+                if self.has_mask:
+                    mask |= dataset.dataset_mask(window=window, out_shape=mask.shape) == 0
+                if self.alpha:
+                    mask |= dataset.read(self.alpha, window=window, out_shape=mask.shape) == 0
+        except (RasterioError, MemoryError) as error:
+            raise self._unreadable(window, error) from error
 
     def _unreadable(self, window: Window, error: Exception) -> RasterUnreadable:
         first, last = int(window.row_off), int(window.row_off + window.height) - 1
@@ -328,7 +371,8 @@ def dataset_of(path: Path, *, allow_vrt: bool = False) -> Any:
     if key not in cache:
         driver = "GTiff" if remote else guard.check_local(path, allow_vrt=allow_vrt)
         try:
-            cache[key] = rasterio.open(path, driver=driver)
+            # A Path has lost one slash of the address.
+            cache[key] = rasterio.open(str(path).replace(":/", "://", 1) if remote else path, driver=driver)
         except RasterioIOError as error:
             size = "" if remote else f" ({format_bytes(path.stat().st_size)})"
             raise RasterUnreadable(

@@ -25,9 +25,11 @@ class Stretch:
 
     def to_unit(self, pixels: np.ma.MaskedArray[Any, Any]) -> NDArray[np.float32]:
         """Stretch (bands, rows, cols) to float32 0..1; masked pixels become 0."""
-        low = np.array(self.low, np.float32)[:, None, None]
-        span = np.maximum(np.array(self.high, np.float32)[:, None, None] - low, 1e-12)
-        unit = (np.ma.getdata(pixels).astype(np.float32) - low) / span
+        data = np.ma.getdata(pixels)
+        exact = np.promote_types(data.dtype, np.float32)  # float64 where float32 would round the pixels away
+        low, high = (np.array(ends, exact)[:, None, None] for ends in (self.low, self.high))
+        with np.errstate(over="ignore"):  # masked pixels may hold anything
+            unit = ((data.astype(exact) - low) / np.maximum(high - low, 1e-12)).astype(np.float32)
         np.clip(unit, 0, 1, out=unit)
         mask = np.ma.getmask(pixels)
         if mask is not np.ma.nomask:
