@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from tqdm.auto import tqdm
 
@@ -94,7 +94,7 @@ def shown_progress(progress: Progress | None) -> Iterator[Progress]:
     if progress is not None:
         yield progress
         return
-    bars: list[tqdm[object]] = []
+    bars: list[Any] = []
     shown = ("", 0)
     said = 0
 

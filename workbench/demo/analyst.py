@@ -46,11 +46,18 @@ class Target:
 
 @dataclass(frozen=True)
 class Round:
-    """One state of a search session: its ranking's quality, and the tiles marked next."""
+    """One state of a search session: its ranking's quality, and the tiles that are marked next.
+
+    Attributes:
+        precision: share of positive tiles among the best 20, marked ones included.
+        precision_unmarked: the same among tiles that are not marked yet.
+        shown: the ten best unmarked tiles, marked next; in the last round the ten best of all.
+        right: whether each of them is positive.
+    """
 
     precision: float
     precision_unmarked: float
-    marked: Hits
+    shown: Hits
     right: tuple[bool, ...]
 
 
@@ -131,16 +138,17 @@ def play(session: Session, target: Target, query: int, rounds: int = 3) -> Searc
         scores = session.index.scores(session.scorer)  # type: ignore[arg-type]
         best = session.index.top(scores, K, where)
         fresh = session.index.top(scores, K, unmarked)
-        shown = fresh[:MARKS] if number < rounds else Hits()
+        shown = (fresh if number < rounds else best)[:MARKS]
         right = tuple(bool(target.positive[hit.number]) for hit in shown)
         played.append(Round(_precision(best, target), _precision(fresh, target), shown, right))
+        if number == rounds:
+            break
         for value in (1, -1):
             chosen = [hit for hit, good in zip(shown, right, strict=True) if good == (value == 1)]
             if chosen:
                 session.label(chosen, target.name, value=value)
-        if number < rounds:
-            unmarked[shown.numbers] = False
-            session.refine(target.name, k=K, where=where)
+        unmarked[shown.numbers] = False
+        session.refine(target.name, k=K, where=where)
     return Search(target, query, tuple(played))
 
 

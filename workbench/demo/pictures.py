@@ -65,26 +65,29 @@ def overview(archive: Archive, train: tuple[int, int], test: tuple[int, int], kn
 
 
 def search_sheet(archive: Archive, search: Search) -> Figure:
-    """Row by row: the example, then the ten tiles marked in each round, green where the mark was "yes"."""
-    rounds = [step for step in search.rounds if len(step.marked)]
-    figure = Figure(figsize=(11, 1.28 * (len(rounds) + 1)))
-    grid = figure.add_gridspec(len(rounds), 12, width_ratios=[1.9, 1.08] + [1] * 10, wspace=0.05, hspace=0.12)
+    """Row by row: the example, the ten tiles marked in each round, and last the ten best after all marks."""
+    rounds = search.rounds
+    figure = Figure(figsize=(11, 0.86 * len(rounds) + 0.5))
+    grid = figure.add_gridspec(
+        len(rounds), 12, width_ratios=[1.9, 1.0] + [1] * 10, wspace=0.06, hspace=0.1, left=0, right=1, top=1, bottom=0.1
+    )
     for line, step in enumerate(rounds):
         words = figure.add_subplot(grid[line, 0])
         words.set_axis_off()
         head = "Like the example" if line == 0 else f"After round {line}"
-        text = f"{head}\n{sum(step.right)} of {len(step.right)} marked yes\nprecision@20: {step.precision:.2f}"
+        yes = f"{sum(step.right)} of {len(step.right)} " + ("are right" if step is rounds[-1] else "marked yes")
+        text = f"{head}\nprecision@20: {step.precision:.2f}\n{yes}"
         words.text(0.0, 0.5, text, va="center", fontsize=8, linespacing=1.5, transform=words.transAxes)
         if line == 0:
             _tile(figure.add_subplot(grid[0, 1]), archive, search.query, QUERY)
-        for place, (hit, right) in enumerate(zip(step.marked, step.right, strict=True), 2):
+        for place, (hit, right) in enumerate(zip(step.shown, step.right, strict=True), 2):
             _tile(figure.add_subplot(grid[line, place]), archive, hit.number, GOOD if right else BAD)
     handles = [Line2D([], [], color=colour, lw=3, label=name) for colour, name in _LEGEND]
     figure.legend(handles=handles, loc="lower center", ncol=3, fontsize=8, frameon=False)
     return figure
 
 
-_LEGEND = ((QUERY, "the example"), (GOOD, "marked yes"), (BAD, "marked no"))
+_LEGEND = ((QUERY, "the example"), (GOOD, "right"), (BAD, "wrong"))
 
 
 def precision_curves(searches: Sequence[Sequence[Search]]) -> Figure:
@@ -109,9 +112,12 @@ def precision_curves(searches: Sequence[Sequence[Search]]) -> Figure:
     return figure
 
 
-def chip_sheet(chips: Sequence[tuple[Raster, Raster, Stretch]], colours: dict[int, str], count: int = 4) -> Figure:
-    """Some training chips above their masks over the same pixels."""
-    shown = chips[:: max(1, len(chips) // count)][:count]
+def chip_sheet(
+    chips: Sequence[tuple[Raster, Raster, Stretch]], colours: dict[int, str], names: dict[int, str], count: int = 4
+) -> Figure:
+    """The training chips with most to see, above their masks over the same pixels."""
+    order = sorted(chips, key=lambda chip: -_labelled_pixels(chip[1]))
+    shown = order[: count * 3 : 3] or order[:count]
     figure = Figure(figsize=(2.6 * len(shown), 5.2))
     for place, (image, mask, stretch) in enumerate(shown):
         picture = flatten(render(image, image.window, (image.height, image.width), stretch))
@@ -120,7 +126,10 @@ def chip_sheet(chips: Sequence[tuple[Raster, Raster, Stretch]], colours: dict[in
             axes = figure.add_subplot(2, len(shown), row * len(shown) + place + 1)
             axes.imshow(panel)
             axes.set_axis_off()
-    figure.subplots_adjust(wspace=0.03, hspace=0.03, left=0, right=1, top=1, bottom=0)
+    handles = [Rectangle((0, 0), 1, 1, color=colours[number], label=name) for number, name in names.items()]
+    handles.append(Rectangle((0, 0), 1, 1, color="0.5", label="unknown"))
+    figure.legend(handles=handles, loc="lower center", ncol=len(handles), fontsize=9, frameon=False)
+    figure.subplots_adjust(wspace=0.03, hspace=0.03, left=0, right=1, top=1, bottom=0.06)
     return figure
 
 
@@ -136,7 +145,7 @@ def result_sheet(
     """Four panels of one window of the test rows: imagery, probability, polygons, and where truth and map differ."""
     size = truth.shape
     picture = picture_of(archive, window, (size[0], size[1]))
-    figure = Figure(figsize=(10, 10.4))
+    figure = Figure(figsize=(10, 10.5 * size[0] / size[1] + 0.5))
     panels = [figure.add_subplot(2, 2, place) for place in range(1, 5)]
     titles = ("imagery", "probability of the class (dark = 0, bright = 1)", "polygons", "map against truth")
     for axes, title in zip(panels, titles, strict=True):
@@ -159,7 +168,7 @@ def result_sheet(
         loc="lower right",
         fontsize=8,
     )
-    figure.subplots_adjust(wspace=0.02, hspace=0.06, left=0, right=1, top=0.97, bottom=0)
+    figure.subplots_adjust(wspace=0.02, hspace=0.08, left=0, right=1, top=0.96, bottom=0)
     return figure
 
 
@@ -190,6 +199,11 @@ def _agreement(truth: NDArray[np.uint8], found: NDArray[np.uint8]) -> NDArray[np
     return np.select([there & (truth == found), shown & (truth != found), there & (found == 0)], [1, 2, 3], 0).astype(
         np.uint8
     )
+
+
+def _labelled_pixels(mask: Raster) -> int:
+    values = np.ma.getdata(mask.read())[0]
+    return int(((values > 0) & (values != IGNORE)).sum())
 
 
 def _tile(axes: Any, archive: Archive, number: int, colour: str) -> None:

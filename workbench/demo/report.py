@@ -55,7 +55,7 @@ def _head(played: Played) -> str:
     raster = played.archive.imagery[0]
     result = played.scores
     assert result is not None
-    best = ", ".join(f"**{name} {result.iou[number]:.2f}**" for number, name in enumerate(played.unet_classes, 1))
+    best = ", ".join(f"**{name} {_figure(result.iou[number])}**" for number, name in enumerate(played.unet_classes, 1))
     finals = ", ".join(
         f"{searches[0].target.name} {np.mean([search.rounds[-1].precision for search in searches]):.2f} "
         f"(by chance {searches[0].target.base_rate:.2f})"
@@ -83,12 +83,17 @@ def _where(played: Played, folder: Path) -> str:
     return f"""## 1. The imagery
 
 {raster.width:,} x {raster.height:,} pixels of {np.mean((x, y)):.2f} m
-({raster.width * x / 1000:.1f} x {raster.height * y / 1000:.1f} km), cut into {len(archive):,} half-overlapping tiles of {width:.0f} m{left_out}.
+({raster.width * x / 1000:.1f} x {raster.height * y / 1000:.1f} km), cut into {len(archive):,} half-overlapping tiles
+of {width:.0f} m{left_out}.
 Each tile was turned into {archive.manifest.dim} numbers by the encoder *{archive.manifest.encoder}*{_why_texture(played)}.
 Outlines may be traced in the blue rows only; the
 orange rows are kept for the last figures and choose nothing before.
 
 ![The raster with training and test rows](pictures/overview.jpg)"""
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3f}" if np.isfinite(value) else "none there"
 
 
 def _why_texture(played: Played) -> str:
@@ -136,8 +141,8 @@ def _search_row(searches: list[Search]) -> str:
 
 
 def _search_words(searches: list[Search], name: str) -> str:
-    marks = sum(len(step.marked) for step in searches[0].rounds)
-    found = sum(sum(step.right) for step in searches[0].rounds)
+    marked = searches[0].rounds[:-1]
+    marks, found = sum(len(step.shown) for step in marked), sum(sum(step.right) for step in marked)
     what = searches[0].target.name
     return f"### {what}\n\nThe first session: {found} of {marks} marks were right.\n\n![Hits for {what}](pictures/{name})\n"
 
@@ -147,11 +152,13 @@ def _taught(played: Played, folder: Path) -> str:
     assert chips is not None and run is not None
     colours = {known.id: known.colour for known in chips.classes}
     pairs = [_chip(chips.folder, chip, chips.stretch) for chip in chips.of("train")]
-    pictures.save_figure(pictures.chip_sheet(pairs, colours), folder / "chips.jpg")
+    pictures.save_figure(
+        pictures.chip_sheet(pairs, colours, {known.id: known.name for known in chips.classes}), folder / "chips.jpg"
+    )
     shutil.copyfile(run.folder / "curve.png", folder / "curve.png")
     best = run.history[run.best_epoch - 1]
     start = "ImageNet weights" if played.plan.unet_weights else "random first weights"
-    names = ", ".join(f"{known.name} ({known.colour})" for known in chips.classes)
+    names = ", ".join(known.name for known in chips.classes)
     return f"""## 3. Teaching: outlines become chips, chips a network
 
 {len(chips.of("train"))} training and {len(chips.of("validation"))} validation chips were cut from the training rows, in
@@ -188,7 +195,7 @@ def _mapped(played: Played, folder: Path) -> str:
     sheet = pictures.result_sheet(played.archive, window, truth[local], found, highest, played.polygons, colours)
     pictures.save_figure(sheet, folder / "result.jpg")
     rows = "\n".join(
-        f"| {name} | {result.iou[number]:.3f} | {result.precision[number]:.3f} | {result.recall[number]:.3f} |"
+        f"| {name} | {_figure(result.iou[number])} | {_figure(result.precision[number])} | {_figure(result.recall[number])} |"
         for number, name in enumerate(played.unet_classes, 1)
     )
     return f"""## 4. Mapping: the whole raster, and polygons

@@ -13,9 +13,12 @@ from workbench.jobs import cpu_threads
 
 _SCALES = 4
 _ORIENTATIONS = 8
-_KERNEL = 9
+_KERNEL = 7
 _LUMA_BINS = 12
 _CHROMA_BINS = 7
+# (axis, scale) of the first order; cameras and JPEG blur colour, so its finest scale says nothing.
+_FIRST = [(axis, scale) for axis in range(3) for scale in range(_SCALES) if axis == 0 or scale > 0]
+_PAIRS = [(j1, j2) for j1 in range(_SCALES) for j2 in range(j1 + 1, _SCALES)]
 
 
 class TextureEncoder:
@@ -32,71 +35,64 @@ class TextureEncoder:
     """
 
     name = "texture"
-    weights_hash = "none-v1"
+    weights_hash = "none-v2"
     stride = 32
     margin = 128
     standardise = True
 
     def __init__(self) -> None:
         self._filters = _morlet_bank()
-        pairs = _SCALES * (_SCALES - 1) // 2
-        self.raw_dim = _LUMA_BINS + _CHROMA_BINS**2 + 3 * _SCALES + pairs * _ORIENTATIONS + 1
-        self.dim = self.raw_dim - 1
+        self.dim = _LUMA_BINS + _CHROMA_BINS**2 + len(_FIRST) + len(_PAIRS) * _ORIENTATIONS
         self.preprocessing: dict[str, object] = {"input": "RGB 0..1", "scales": _SCALES, "orientations": _ORIENTATIONS}
 
     def features(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Per-cell sums that averaging over any window keeps meaningful.
+        """Per-cell statistics whose mean over any window is the window's.
 
         Args:
             pixels: RGB in 0..1, shape (3, rows, cols), rows and cols multiples of ``stride``.
 
         Returns:
-            float32 array (raw_dim, rows // stride, cols // stride).
+            float32 array (dim, rows // stride, cols // stride).
         """
         torch.set_num_threads(cpu_threads())
         with torch.inference_mode():
-            rgb = torch.from_numpy(pixels)[None]
-            opponent = _opponent(rgb)
-            shape = (pixels.shape[1] // self.stride, pixels.shape[2] // self.stride)
-            maps = [*_colour_bins(opponent), *self._scattering(opponent)]
-            cells = torch.cat([F.adaptive_avg_pool2d(part, shape) for part in maps], dim=1)[0]
-        return cells.numpy()
+            opponent = _opponent(torch.from_numpy(pixels)[None])
+            parts = [*_colour_histograms(opponent, self.stride), *self._scattering(opponent)]
+        return torch.cat(parts)[:, : pixels.shape[1] // self.stride, : pixels.shape[2] // self.stride].numpy()
 
     def finish(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Square roots and unit length of each group; (n, raw_dim) to (n, dim)."""
+        """Square roots, logarithms and unit length of each group; (n, raw) to (n, dim), raw == dim here."""
         pooled = np.maximum(pooled, 0)
         colour = _LUMA_BINS + _CHROMA_BINS**2
-        first_end = colour + 3 * _SCALES
-        first, second = pooled[:, colour:first_end], pooled[:, first_end:-1]
-        pairs = [(j1, j2) for j1 in range(_SCALES) for j2 in range(j1 + 1, _SCALES)]
-        norm = np.repeat(first[:, [j1 for j1, _ in pairs]], _ORIENTATIONS, axis=1)
+        first, second = np.split(pooled[:, colour:], [len(_FIRST)], axis=1)
+        luma = first[:, [_FIRST.index((0, j1)) for j1, _ in _PAIRS]]
         groups = [
             np.sqrt(pooled[:, :_LUMA_BINS]),
             np.sqrt(pooled[:, _LUMA_BINS:colour]),
-            np.log1p(first * 200),
-            np.log1p(20 * second / (norm + 1e-4)),
+            np.log1p(200 * first),
+            np.log1p(20 * second / (np.repeat(luma, _ORIENTATIONS, axis=1) + 1e-4)),
         ]
         return np.concatenate(
             [group / (np.linalg.norm(group, axis=1, keepdims=True) + 1e-6) for group in groups], axis=1
         )
 
     def _scattering(self, opponent: torch.Tensor) -> list[torch.Tensor]:
-        first: list[list[torch.Tensor]] = [[], [], []]
-        second: list[torch.Tensor] = []
-        image = opponent
-        waves: list[torch.Tensor] = []
+        """First order in the order of ``_FIRST``, then second order in that of ``_PAIRS``, each (channels, rows, cols)."""
+        first: dict[tuple[int, int], torch.Tensor] = {}
+        second: dict[tuple[int, int], torch.Tensor] = {}
+        image, waves = opponent, dict[int, torch.Tensor]()
         for scale in range(_SCALES):
-            moduli = self._moduli(image)
-            for axis in range(3):
-                first[axis].append(moduli[:, axis].mean(dim=1, keepdim=True))
-            for wave in waves:
-                second.append(_by_relative_angle(self._moduli(wave)))
-            waves = [F.avg_pool2d(wave, 2) for wave in [*waves, moduli[:, 0]]]
-            if scale < _SCALES - 1:
-                image = F.avg_pool2d(image, 2)
-        ordered = [second[index] for index in _pair_order()]
-        count = torch.ones_like(opponent[:, :1])
-        return [*(part for axis in first for part in axis), *ordered, count]
+            cell = self.stride >> scale
+            axes = [axis for axis in range(3) if (axis, scale) in _FIRST]
+            moduli = self._moduli(image[:, axes])
+            for place, axis in enumerate(axes):
+                first[axis, scale] = F.avg_pool2d(moduli[:, place], cell)[0].mean(dim=0, keepdim=True)
+            for finer, wave in waves.items():
+                turned = F.avg_pool2d(self._moduli(wave).flatten(1, 2), cell)[0]
+                second[finer, scale] = _by_relative_angle(turned.unflatten(0, (_ORIENTATIONS, _ORIENTATIONS)))
+            waves = {finer: F.avg_pool2d(wave, 2) for finer, wave in {**waves, scale: moduli[:, 0]}.items()}
+            image = F.avg_pool2d(image, 2)
+        return [*(first[key] for key in _FIRST), *(second[pair] for pair in _PAIRS)]
 
     def _moduli(self, maps: torch.Tensor) -> torch.Tensor:
         """|maps * psi_theta| for every map: (n, c, h, w) to (n, c, orientations, h, w)."""
@@ -107,16 +103,9 @@ class TextureEncoder:
         return torch.sqrt(real**2 + imaginary**2 + 1e-12).reshape(n, c, _ORIENTATIONS, h, w)
 
 
-def _pair_order() -> list[int]:
-    """Second-order maps are computed by their coarser scale; bring them into the order of (j1, j2) with j1 outermost."""
-    computed = [(j1, j2) for j2 in range(_SCALES) for j1 in range(j2)]
-    return [computed.index((j1, j2)) for j1 in range(_SCALES) for j2 in range(j1 + 1, _SCALES)]
-
-
 def _by_relative_angle(moduli: torch.Tensor) -> torch.Tensor:
-    """Mean over theta1 at each theta2 - theta1: (n, theta1, theta2, h, w) to (n, orientations, h, w)."""
-    turned = [moduli[:, theta].roll(-theta, dims=1) for theta in range(_ORIENTATIONS)]
-    return torch.stack(turned).mean(dim=0)
+    """Mean over theta1 at each theta2 - theta1: (theta1, theta2, rows, cols) to (orientations, rows, cols)."""
+    return torch.stack([moduli[theta].roll(-theta, dims=0) for theta in range(_ORIENTATIONS)]).mean(dim=0)
 
 
 def _opponent(rgb: torch.Tensor) -> torch.Tensor:
@@ -126,13 +115,21 @@ def _opponent(rgb: torch.Tensor) -> torch.Tensor:
     return torch.cat([luma, (red - green) / 2, (red + green - 2 * blue) / 4], dim=1)
 
 
-def _colour_bins(opponent: torch.Tensor) -> list[torch.Tensor]:
-    luma = _soft_bins(opponent[:, 0:1], 0.0, 1.0, _LUMA_BINS)
-    stretched = torch.sign(opponent[:, 1:]) * torch.sqrt(opponent[:, 1:].abs())
-    red_green = _soft_bins(stretched[:, 0:1], -0.5, 0.5, _CHROMA_BINS)
-    yellow_blue = _soft_bins(stretched[:, 1:2], -0.5, 0.5, _CHROMA_BINS)
-    joint = (red_green[:, :, None] * yellow_blue[:, None]).flatten(1, 2)
-    return [luma, joint]
+def _colour_histograms(opponent: torch.Tensor, cell: int) -> list[torch.Tensor]:
+    """Histogram of brightness and joint histogram of both colour axes in each cell, each (bins, rows, cols)."""
+    luma = F.avg_pool2d(_soft_bins(opponent[:, :1], 0.0, 1.0, _LUMA_BINS), cell)[0]
+    half = F.avg_pool2d(opponent[:, 1:], 2)
+    stretched = torch.sign(half) * torch.sqrt(half.abs())
+    axes = [_in_cells(_soft_bins(stretched[:, axis : axis + 1], -0.5, 0.5, _CHROMA_BINS), cell // 2) for axis in (0, 1)]
+    joint = torch.einsum("yxip,yxjp->ijyx", *axes) / axes[0].shape[-1]
+    return [luma, joint.flatten(0, 1)]
+
+
+def _in_cells(maps: torch.Tensor, cell: int) -> torch.Tensor:
+    """(1, channels, h, w) to (h / cell, w / cell, channels, cell * cell)."""
+    _, channels, height, width = maps.shape
+    parts = maps.reshape(channels, height // cell, cell, width // cell, cell)
+    return parts.permute(1, 3, 0, 2, 4).reshape(height // cell, width // cell, channels, cell * cell)
 
 
 def _soft_bins(values: torch.Tensor, low: float, high: float, bins: int) -> torch.Tensor:

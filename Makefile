@@ -1,0 +1,45 @@
+# make demo    set up, paint the bundled scene, play the whole loop on it, leave demo/report.md
+# make test    set up and run every test;  make test-fast  the quick ones (under five minutes)
+# TORCH=cpu    install torch without its CUDA parts (about 4 GB less)
+PYTHON ?= python3
+OPEN ?= 1
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TEST_STAMP := $(VENV)/.installed-test
+
+.PHONY: demo test test-fast lint clean
+
+demo: $(STAMP)
+	$(BIN)/python -m workbench demo --out demo
+	@if [ "$(OPEN)" = 1 ]; then $(BIN)/python -m webbrowser -t "file://$(CURDIR)/demo/report.md" || true; fi
+
+test: $(TEST_STAMP)
+	$(BIN)/python -m pytest $(PYTEST)
+
+test-fast: $(TEST_STAMP)
+	$(BIN)/python -m pytest -m "not slow and not browser" $(PYTEST)
+
+lint: $(TEST_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): $(VENV)/bin/python pyproject.toml
+ifeq ($(TORCH),cpu)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --python $(BIN)/python --torch-backend=cpu torch torchvision
+endif
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(TEST_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache
