@@ -19,6 +19,7 @@ from workbench.descriptors.dense import encode_alone, encode_window
 from workbench.descriptors.encoders import Encoder, load_encoder
 from workbench.descriptors.manifest import Manifest, RasterEntry, read_manifest, write_manifest
 from workbench.errors import ArchiveInvalid, ArchiveMismatch, RasterChanged, RasterRefused, RasterUnreadable
+from workbench.files import sha256
 from workbench.imagery.grid import Tile
 from workbench.imagery.opening import open_imagery
 from workbench.imagery.rasters import Imagery, Raster
@@ -89,6 +90,24 @@ class Archive:
         write_manifest(self.folder, self.manifest)
         for name in ("centring", "vectors"):
             self.__dict__.pop(name, None)
+
+    def check(self, *, deep: bool = False) -> tuple[str, ...]:
+        """Everything wrong with the imagery, in words; ``deep`` reads every file whole and compares its SHA-256.
+
+        A raster's fingerprint is read from 1 MB of it, so a change between its pieces that keeps size and date is found
+        by the deep check only.
+        """
+        found = list(self.problems)
+        for raster, entry in zip(self.imagery, self.manifest.rasters, strict=True):
+            files = [path for path in raster.paths if path.is_file()] if deep else []
+            if any(sha256(path) not in entry.sha256 for path in files) and not any(
+                entry.name in said for said in found
+            ):
+                found.append(
+                    f"{entry.name} holds other pixels than those indexed, though its size and date are the same. Restore "
+                    "it from a copy, or save it again and run build_archive."
+                )
+        return tuple(found)
 
     def tile(self, number: int) -> Tile:
         """The tile in row ``number`` of the archive."""
@@ -172,7 +191,7 @@ def open_archive(
     without_data = missing = 0
     for batch in manifest.batches():
         record = read_record(folder, batch)
-        if record is None or record.fingerprint != manifest.rasters[batch.raster].fingerprint:
+        if record is None or record.content != manifest.rasters[batch.raster].content:
             missing += 1
             continue
         batch_tiles, descriptors = read_batch(folder, record, manifest.dim)

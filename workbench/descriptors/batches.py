@@ -6,6 +6,7 @@ import json
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from workbench.errors import ArchiveInvalid
 from workbench.files import atomic_write, write_json
 from workbench.imagery.grid import TILE_DTYPE
 
+# What numpy raises for a damaged file, by where the damage is.
+BAD_ARRAY = (OSError, ValueError, EOFError, SyntaxError, TokenError)
 _END = 65_536
 
 
@@ -32,10 +35,10 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Record:
-    """What a batch holds; its file's existence is the batch's commit."""
+    """What a batch holds, and of which content of its raster; its file's existence is the batch's commit."""
 
     batch: Batch
-    fingerprint: str
+    content: str
     tiles: int
     without_data: int
     skipped: tuple[Skipped, ...]
@@ -46,7 +49,7 @@ class Record:
 def write_batch(
     folder: Path,
     batch: Batch,
-    fingerprint: str,
+    content: str,
     tiles: NDArray[Any],
     descriptors: NDArray[np.float16],
     without_data: int,
@@ -57,7 +60,7 @@ def write_batch(
         with atomic_write(folder / f"{name}-{batch.stem}.npy") as aside, aside.open("wb") as file:
             np.save(file, array, allow_pickle=False)
     crcs = [_crc(folder / f"{name}-{batch.stem}.npy") for name in ("tiles", "descriptors")]
-    record = Record(batch, fingerprint, len(tiles), without_data, tuple(skipped), *crcs)
+    record = Record(batch, content, len(tiles), without_data, tuple(skipped), *crcs)
     write_json(folder / f"batch-{batch.stem}.json", asdict(record))
 
 
@@ -78,7 +81,7 @@ def read_record(folder: Path, batch: Batch) -> Record | None:
     except (ValueError, KeyError, TypeError) as error:
         raise ArchiveInvalid(f"{path} is damaged ({error}). {_mend(batch)}") from error
     if found != batch:
-        raise ArchiveInvalid(f"{path} describes batch {found.number}, not {batch.number}. {_mend(batch)}")
+        raise ArchiveInvalid(f"{path} describes batch {found.stem}, not {batch.stem}. {_mend(batch)}")
     return record
 
 
@@ -94,14 +97,15 @@ def read_batch(folder: Path, record: Record, dim: int) -> tuple[NDArray[Any], ND
     expected = {"tiles": ((record.tiles,), TILE_DTYPE), "descriptors": ((record.tiles, dim), np.dtype(np.float16))}
     for name, crc in (("tiles", record.tiles_crc), ("descriptors", record.descriptors_crc)):
         path = folder / f"{name}-{record.batch.stem}.npy"
+        wrong = f"{path} is not the file that was committed as batch {record.batch.stem}. {_mend(record.batch)}"
         try:
+            if _crc(path) != crc:
+                raise ArchiveInvalid(wrong)
             array = np.load(path, mmap_mode="r" if record.tiles else None, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except BAD_ARRAY as error:
             raise ArchiveInvalid(f"{path} is missing or damaged ({error}). {_mend(record.batch)}") from error
-        if (array.shape, array.dtype) != expected[name] or _crc(path) != crc:
-            raise ArchiveInvalid(
-                f"{path} is not the file that was committed as batch {record.batch.number}. {_mend(record.batch)}"
-            )
+        if (array.shape, array.dtype) != expected[name]:
+            raise ArchiveInvalid(wrong)
         arrays.append(array)
     return arrays[0], arrays[1]
 

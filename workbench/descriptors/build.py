@@ -22,9 +22,10 @@ from workbench.descriptors.manifest import (
     describe_raster,
     new_manifest,
     read_manifest,
+    renew_entry,
     write_manifest,
 )
-from workbench.errors import ArchiveMismatch, QueryInvalid, RasterUnreadable
+from workbench.errors import ArchiveInvalid, ArchiveMismatch, QueryInvalid, RasterUnreadable
 from workbench.files import format_bytes, require_space
 from workbench.imagery.grid import TILE_DTYPE, TileGrid
 from workbench.imagery.opening import open_imagery
@@ -36,6 +37,7 @@ from workbench.jobs import Progress, format_seconds, shown_progress
 log = logging.getLogger(__name__)
 _LEAST_DATA = 0.5
 _SHOWN_SKIPPED = 5
+_UNUSABLE = "the encoder gave no usable descriptor (zero or not finite)"
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,9 @@ def build_archive(
             shown.say(estimate.text())
             require_space(folder, estimate.bytes, "The archive")
             folder.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers(folder)
             write_manifest(folder, replace(manifest, complete=False))
             _encode_batches(folder, manifest, ordered, encoder, todo, shown)
+        _remove_leftovers(folder, manifest)
         manifest = replace(manifest, complete=True)
         write_manifest(folder, manifest)
         _write_quicklooks(folder, manifest, ordered, shown)
@@ -157,34 +159,36 @@ def _joined_manifest(folder: Path, asked: Manifest, imagery: Imagery) -> Manifes
     here = (folder / "manifest.json").is_file()
     manifest = read_manifest(folder) if here else asked
     manifest.check_same(asked)
-    given = {raster.fingerprint for raster in imagery}
-    gone = [entry for entry in manifest.rasters if entry.fingerprint not in given]
+    given = {raster.fingerprint: raster for raster in imagery}
     names = {raster.name: raster for raster in imagery}
-    changed = {entry.name: names[entry.name] for entry in gone if entry.name in names}
-    lost = [entry.name for entry in gone if entry.name not in changed]
+    now = [given.get(entry.fingerprint) or names.get(entry.name) for entry in manifest.rasters]
+    lost = [entry.name for entry, raster in zip(manifest.rasters, now, strict=True) if raster is None]
     if lost:
         raise ArchiveMismatch(
             f"This archive also holds {', '.join(lost[:3])}, which was not given. "
             "Open all its imagery, or build into another folder."
         )
     entries = [
-        describe_raster(changed[entry.name], manifest.grid, fit_stretch(changed[entry.name]))
-        if entry in gone
-        else entry
-        for entry in manifest.rasters
+        renew_entry(entry, raster, manifest.grid)
+        for entry, raster in zip(manifest.rasters, now, strict=True)
+        if raster is not None
     ]
     known = {entry.fingerprint for entry in entries}
     entries += [
         describe_raster(raster, manifest.grid, fit_stretch(raster))
-        for raster in {raster.fingerprint: raster for raster in imagery}.values()
+        for raster in given.values()
         if raster.fingerprint not in known
     ]
     return replace(manifest, rasters=tuple(entries))
 
 
 def _committed(folder: Path, manifest: Manifest, batch: Batch) -> bool:
-    record = read_record(folder, batch) if folder.is_dir() else None
-    return record is not None and record.fingerprint == manifest.rasters[batch.raster].fingerprint
+    try:
+        record = read_record(folder, batch)
+    except ArchiveInvalid as error:
+        log.warning("%s", error)
+        return False
+    return record is not None and record.content == manifest.rasters[batch.raster].content
 
 
 def _encode_batches(
@@ -196,9 +200,7 @@ def _encode_batches(
     for batch in todo:
         raster = imagery[batch.raster]
         tiles, descriptors, without_data, skipped = _encode_batch(manifest, raster, encoder, batch)
-        write_batch(
-            folder, batch, manifest.rasters[batch.raster].fingerprint, tiles, descriptors, without_data, skipped
-        )
+        write_batch(folder, batch, manifest.rasters[batch.raster].content, tiles, descriptors, without_data, skipped)
         progress.advance(len(tiles) + without_data + len(skipped))
 
 
@@ -227,12 +229,12 @@ def _encode_batch(
             skipped += [
                 Skipped(raster.name, int(rows_of[place]), int(cols_of[place]), size, reason)
                 for place, reason in sorted(reasons.items())
-                if has_data[place] or "cannot be read" in reason
+                if has_data[place] or reason != _UNUSABLE
             ]
             keep = has_data.copy()
             keep[list(reasons)] = False
             without_data += int((~has_data).sum()) - sum(
-                not has_data[place] and "cannot be read" in reason for place, reason in reasons.items()
+                not has_data[place] and reason != _UNUSABLE for place, reason in reasons.items()
             )
             rows_kept = np.empty(int(keep.sum()), TILE_DTYPE)
             rows_kept["raster"], rows_kept["size"] = batch.raster, size
@@ -250,7 +252,7 @@ def _reasons(
     with np.errstate(over="ignore"):
         stored = descriptors.astype(np.float16)
     for place in np.flatnonzero(~np.isfinite(stored).all(axis=1) | ~stored.any(axis=1)):
-        reasons[int(place)] = "the encoder gave no usable descriptor (zero or not finite)"
+        reasons[int(place)] = _UNUSABLE
     for window, reason in features.unreadable:
         touches = (
             (rows < window.row_off + window.height)
@@ -306,8 +308,13 @@ def _write_quicklooks(folder: Path, manifest: Manifest, imagery: Imagery, progre
         progress.advance()
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Delete what a killed run left half-written; complete files never have such names."""
+def _remove_leftovers(folder: Path, manifest: Manifest) -> None:
+    """Delete what a killed run left half-written, and batches of a raster that has become smaller."""
+    wanted = {batch.stem for batch in manifest.batches()}
+    for kind in ("batch", "tiles", "descriptors"):
+        for path in folder.glob(f"{kind}-*"):
+            if path.stem.removeprefix(f"{kind}-") not in wanted:
+                path.unlink(missing_ok=True)
     for pattern in (".tiles-*", ".descriptors-*", ".batch-*", ".manifest.*", "derived/.*"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)

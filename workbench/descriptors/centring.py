@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.descriptors.batches import BAD_ARRAY
 from workbench.descriptors.manifest import Manifest
 from workbench.errors import ArchiveInvalid
 from workbench.files import atomic_write
@@ -44,7 +45,7 @@ def read_centring(folder: Path, version: int, dim: int) -> Centring | None:
         return None
     try:
         values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except BAD_ARRAY as error:
         raise ArchiveInvalid(
             f"{path} is damaged ({error}). Delete it: it is fitted again from the descriptors."
         ) from error

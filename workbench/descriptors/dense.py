@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from workbench.errors import RasterUnreadable
 from workbench.imagery.rasters import Raster
 from workbench.imagery.render import Stretch, display_bands
 
-_PIECE = 128
+_PIECE = 32
 # Holes look mid-grey to the encoder: near the mean of aerial imagery, so that they add little to their surroundings.
 _HOLE = 0.45
 _SUPERSAMPLE = 8
@@ -159,17 +160,33 @@ def _read(
 def _read_in_pieces(
     raster: Raster, window: Window, size: tuple[int, int], bands: Sequence[int]
 ) -> tuple[np.ma.MaskedArray, tuple[tuple[Window, str], ...]]:  # type: ignore[type-arg]
-    """Read what can be read, so that one damaged spot costs only the tiles that hold it."""
-    rows, cols = size
-    scale = window.height / rows
-    whole = np.ma.masked_all((len(bands), rows, cols), raster.dtype)
+    """Read what can be read, so that one damaged spot costs only the tiles that hold it.
+
+    Pieces end where the file's own blocks end, and an output pixel that straddles such an edge is a piece of its own.
+    """
+    whole = np.ma.masked_all((len(bands), *size), raster.dtype)
+    try:
+        block = raster.block
+    except RasterUnreadable as error:
+        return whole, ((window, str(error)),)
+    scale = window.height / size[0]
+    row_cuts = _cuts(window.row_off, scale, size[0], block[0])
+    col_cuts = _cuts(window.col_off, scale, size[1], block[1])
     unreadable = []
-    for row in range(0, rows, _PIECE):
-        for col in range(0, cols, _PIECE):
-            height, width = min(_PIECE, rows - row), min(_PIECE, cols - col)
-            piece = Window(window.col_off + col * scale, window.row_off + row * scale, width * scale, height * scale)
-            try:
-                whole[:, row : row + height, col : col + width] = raster.read(piece, size=(height, width), bands=bands)
-            except RasterUnreadable as error:
-                unreadable.append((piece, str(error)))
+    for (top, bottom), (left, right) in product(pairwise(row_cuts), pairwise(col_cuts)):
+        height, width = bottom - top, right - left
+        piece = Window(window.col_off + left * scale, window.row_off + top * scale, width * scale, height * scale)
+        try:
+            whole[:, top:bottom, left:right] = raster.read(piece, size=(height, width), bands=bands)
+        except RasterUnreadable as error:
+            unreadable.append((piece, str(error)))
     return whole, tuple(unreadable)
+
+
+def _cuts(offset: float, scale: float, length: int, block: int) -> list[int]:
+    """Where an axis of ``length`` output pixels is cut so that pieces fall on blocks of at least `_PIECE` raster pixels."""
+    step = block * math.ceil(_PIECE / block)
+    first, last = math.floor(offset / step), math.ceil((offset + length * scale) / step)
+    edges = [(number * step - offset) / scale for number in range(first, last + 1)]
+    cuts = {0, length, *(math.floor(edge) for edge in edges), *(math.ceil(edge) for edge in edges)}
+    return sorted(cut for cut in cuts if 0 <= cut <= length)

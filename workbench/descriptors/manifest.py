@@ -10,10 +10,10 @@ from typing import Any
 
 from workbench.descriptors.encoders import Encoder
 from workbench.errors import ArchiveInvalid, ArchiveMismatch
-from workbench.files import write_json
+from workbench.files import sha256, write_json
 from workbench.imagery.grid import TileGrid
 from workbench.imagery.rasters import Raster
-from workbench.imagery.render import Stretch
+from workbench.imagery.render import Stretch, fit_stretch
 
 FORMAT = "workbench-archive"
 VERSION = 1
@@ -23,12 +23,28 @@ BLOCKS_PER_BATCH = 16
 
 @dataclass(frozen=True)
 class RasterEntry:
-    """One raster of an archive, as it was when it was indexed."""
+    """One raster of an archive, as it was when it was indexed.
+
+    Attributes:
+        name: in the imagery.
+        paths: its files, absolute.
+        bands: position in ``paths``, number and name of each band.
+        fingerprint: of the raster.
+        sha256: of each file; empty for remote ones.
+        states: size in bytes and mtime in ns of each file.
+        width: columns.
+        height: rows.
+        scale: raster pixels per pixel the encoder saw.
+        stretch: of all bands.
+        nodata: value that means no data.
+        user_nodata: the user said so, not the file.
+    """
 
     name: str
     paths: tuple[str, ...]
     bands: tuple[tuple[int, int, str], ...]
     fingerprint: str
+    sha256: tuple[str, ...]
     states: tuple[tuple[int, int], ...]
     width: int
     height: int
@@ -37,20 +53,24 @@ class RasterEntry:
     nodata: float | None
     user_nodata: bool
 
+    @property
+    def content(self) -> str:
+        """Names the exact content; a batch is committed for one content."""
+        return "-".join((self.fingerprint, *(digest[:16] for digest in self.sha256)))
+
 
 @dataclass(frozen=True)
 class Batch:
     """A run of blocks of one raster: the unit of commit. Blocks are numbered row by row."""
 
-    number: int
     raster: int
     first: int
     last: int
 
     @property
     def stem(self) -> str:
-        """Common part of the batch's file names."""
-        return f"{self.number:05d}"
+        """Common part of the batch's file names; a raster that grows moves no batch of another."""
+        return f"{self.raster:05d}-{self.first:07d}"
 
 
 @dataclass(frozen=True)
@@ -72,13 +92,11 @@ class Manifest:
 
     def batches(self) -> Iterator[Batch]:
         """Every batch of the finished archive, in order."""
-        number = 0
         for position, raster in enumerate(self.rasters):
             block = self.block_of(position)
             blocks = len(range(0, raster.height, block)) * len(range(0, raster.width, block))
             for first in range(0, blocks, self.blocks_per_batch):
-                yield Batch(number, position, first, min(blocks, first + self.blocks_per_batch))
-                number += 1
+                yield Batch(position, first, min(blocks, first + self.blocks_per_batch))
 
     def block_of(self, raster: int) -> int:
         """Side of a block in pixels of a raster; ``block`` counts pixels as the encoder sees them."""
@@ -101,14 +119,13 @@ class Manifest:
 
 def describe_raster(raster: Raster, grid: TileGrid, stretch: Stretch) -> RasterEntry:
     """The entry of a raster as it is now."""
-    states = tuple((path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else (0, 0) for path in raster.paths)
-    paths = tuple(str(path) if str(path).startswith("/vsi") else str(path.resolve()) for path in raster.paths)
     return RasterEntry(
         name=raster.name,
-        paths=paths,
+        paths=_absolute(raster),
         bands=tuple((raster.paths.index(band.path), band.number, band.name) for band in raster.bands),
         fingerprint=raster.fingerprint,
-        states=states,
+        sha256=tuple(sha256(path) if path.is_file() else "" for path in raster.paths),
+        states=_states(raster),
         width=raster.width,
         height=raster.height,
         scale=grid.scale(raster),
@@ -116,6 +133,17 @@ def describe_raster(raster: Raster, grid: TileGrid, stretch: Stretch) -> RasterE
         nodata=raster.nodata,
         user_nodata=raster.user_nodata,
     )
+
+
+def renew_entry(entry: RasterEntry, raster: Raster, grid: TileGrid) -> RasterEntry:
+    """The entry of a raster that is indexed already: where it is now, and described afresh when its content changed."""
+    if raster.fingerprint == entry.fingerprint:
+        if _states(raster) == entry.states:
+            return replace(entry, name=raster.name, paths=_absolute(raster))
+        now = describe_raster(raster, grid, entry.stretch)
+        if now.sha256 == entry.sha256:
+            return now
+    return describe_raster(raster, grid, fit_stretch(raster))
 
 
 def new_manifest(encoder: Encoder, weights: Path | None, grid: TileGrid, rasters: tuple[RasterEntry, ...]) -> Manifest:
@@ -169,10 +197,25 @@ def with_centring(manifest: Manifest, version: int) -> Manifest:
     return replace(manifest, centring=version)
 
 
+def _absolute(raster: Raster) -> tuple[str, ...]:
+    return tuple(str(path) if str(path).startswith("/vsi") else str(path.resolve()) for path in raster.paths)
+
+
+def _states(raster: Raster) -> tuple[tuple[int, int], ...]:
+    return tuple((path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else (0, 0) for path in raster.paths)
+
+
 def _raster_entry(values: dict[str, Any]) -> RasterEntry:
     stretch = Stretch(tuple(values["stretch"]["low"]), tuple(values["stretch"]["high"]))
     bands = tuple((int(place), int(number), str(name)) for place, number, name in values["bands"])
     states = tuple((int(size), int(mtime)) for size, mtime in values["states"])
     return RasterEntry(
-        **{**values, "paths": tuple(values["paths"]), "bands": bands, "states": states, "stretch": stretch}
+        **{
+            **values,
+            "paths": tuple(values["paths"]),
+            "bands": bands,
+            "sha256": tuple(values["sha256"]),
+            "states": states,
+            "stretch": stretch,
+        }
     )

@@ -182,6 +182,12 @@ class Raster:
         except _PROJ_ERRORS:
             return False
 
+    @property
+    def block(self) -> tuple[int, int]:
+        """Rows and columns of the pieces the first file is stored in: what one damaged spot costs."""
+        rows, cols = dataset_of(self.path, allow_vrt=self.is_vrt).block_shapes[self.bands[0].number - 1]
+        return int(rows), int(cols)
+
     def unchanged(self) -> bool:
         """Whether the files still have the content this raster was opened with (a quick check; see `files.sha256`)."""
         return all(path.is_file() for path in self.paths) and content_fingerprint(self.paths) == self.fingerprint

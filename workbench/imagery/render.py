@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from rasterio.windows import Window
 
+from workbench.errors import RasterUnreadable
 from workbench.imagery.rasters import Raster
 
+log = logging.getLogger(__name__)
 _SAMPLE = 1024
 
 
@@ -73,14 +77,34 @@ def sample(raster: Raster, pixels: int = _SAMPLE) -> np.ma.MaskedArray[Any, Any]
     Where there are no overviews, reading it whole could take minutes, so strips spread over its height are read instead.
     """
     size = (min(pixels, raster.height), min(pixels, raster.width))
-    if raster.has_overviews or raster.width * raster.height <= 16 * _SAMPLE**2:
-        return raster.read(size=size)
-    rows = max(1, 16 * _SAMPLE**2 // raster.width // 8)
-    tops = np.linspace(0, raster.height - rows, 8).astype(int)
-    strips = [
-        raster.read(Window(0, int(top), raster.width, rows), size=(max(1, size[0] // 8), size[1])) for top in tops
-    ]
-    return np.ma.concatenate(strips, axis=1)  # type: ignore[no-any-return,no-untyped-call]
+    try:
+        if raster.has_overviews or raster.width * raster.height <= 16 * _SAMPLE**2:
+            return raster.read(size=size)
+        rows = max(1, 16 * _SAMPLE**2 // raster.width // 8)
+        strips = [
+            raster.read(Window(0, top, raster.width, rows), size=(max(1, size[0] // 8), size[1]))
+            for top in _spread(raster.height, rows)
+        ]
+        return np.ma.concatenate(strips, axis=1)  # type: ignore[no-any-return,no-untyped-call]
+    except RasterUnreadable as error:
+        log.warning("%s", error)
+        return _sample_readable(raster)
+
+
+def _sample_readable(raster: Raster) -> np.ma.MaskedArray[Any, Any]:
+    """What can be read of 64 small windows all over a damaged raster, side by side."""
+    rows, cols = min(raster.height, 128), min(raster.width, 128)
+    found = [np.ma.masked_all((len(raster.bands), rows, 1), raster.dtype)]
+    for top, left in product(_spread(raster.height, rows), _spread(raster.width, cols)):
+        try:
+            found.append(raster.read(Window(left, top, cols, rows)))
+        except RasterUnreadable:
+            continue
+    return np.ma.concatenate(found, axis=2)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _spread(length: int, part: int) -> list[int]:
+    return [int(start) for start in np.unique(np.linspace(0, length - part, 8).astype(int))]
 
 
 def display_bands(raster: Raster) -> tuple[int, int, int]:

@@ -1,0 +1,180 @@
+"""Encoders: weights from files that may be wrong or hostile, networks of the right shape, a texture that may be turned."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from safetensors.torch import save_file
+from small_archives import MeanColour
+from small_rasters import patchwork
+
+from workbench.descriptors.encoders import NAMES, Encoder, cached_weights, load_encoder, read_state_dict
+from workbench.descriptors.texture import TextureEncoder
+from workbench.errors import WeightsUnavailable
+
+
+def random_state(name: str) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return torchvision.models.get_model(name, weights=None).state_dict()
+
+
+@pytest.fixture(scope="module")
+def squeezenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "squeezenet.pth"
+    torch.save(random_state("squeezenet1_1"), path)
+    return path
+
+
+def test_weights_are_the_same_from_either_format(squeezenet: Path, tmp_path: Path) -> None:
+    save_file(read_state_dict(squeezenet), tmp_path / "w.safetensors")
+    one, two = load_encoder("squeezenet1_1", squeezenet), load_encoder("squeezenet1_1", tmp_path / "w.safetensors")
+    assert one.weights_hash == two.weights_hash and len(one.weights_hash) == 32
+    pixels = (patchwork(64, 96) / 255).astype(np.float32)
+    assert np.array_equal(one.features(pixels), two.features(pixels))
+
+
+def test_half_precision_weights_become_single(squeezenet: Path, tmp_path: Path) -> None:
+    torch.save({key: value.half() for key, value in read_state_dict(squeezenet).items()}, tmp_path / "half.pth")
+    state = read_state_dict(tmp_path / "half.pth")
+    assert {value.dtype for value in state.values()} == {torch.float32}
+    pixels = (patchwork(64, 64) / 255).astype(np.float32)
+    half, whole = load_encoder("squeezenet1_1", tmp_path / "half.pth"), load_encoder("squeezenet1_1", squeezenet)
+    assert half.weights_hash != whole.weights_hash
+    assert np.corrcoef(half.features(pixels).ravel(), whole.features(pixels).ravel())[0, 1] > 0.99
+
+
+def test_weights_that_do_not_fit_are_refused_in_words(squeezenet: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsUnavailable, match="do not fit mobilenet_v2"):
+        load_encoder("mobilenet_v2", squeezenet)
+    with pytest.raises(WeightsUnavailable, match="no weights at"):
+        load_encoder("mobilenet_v2", tmp_path / "none.pth")
+    with pytest.raises(WeightsUnavailable, match="no encoder 'vgg'.*texture"):
+        load_encoder("vgg")
+    torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"epoch": 3}, tmp_path / "run.pth")
+    for name in ("list.pth", "run.pth"):
+        with pytest.raises(WeightsUnavailable, match="no state dict"):
+            read_state_dict(tmp_path / name)
+    whole = squeezenet.read_bytes()
+    for content in (b"", b"<html>", whole[: len(whole) // 2]):
+        for name in ("bad.pth", "bad.safetensors"):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(WeightsUnavailable, match=name):
+                read_state_dict(tmp_path / name)
+
+
+class Bomb:
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self._mark),)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors", ".ckpt"])
+@pytest.mark.parametrize("how", ["pickle", "torch", "old torch"])
+def test_P35_a_pickle_bomb_runs_nothing(tmp_path: Path, suffix: str, how: str) -> None:
+    mark = tmp_path / "ran"
+    path = tmp_path / f"weights{suffix}"
+    if how == "pickle":
+        path.write_bytes(pickle.dumps({"weight": Bomb(mark)}))
+    else:
+        torch.save({"weight": Bomb(mark)}, path, _use_new_zipfile_serialization=how == "torch")
+    with pytest.raises(WeightsUnavailable, match="nothing was run from it"):
+        load_encoder("squeezenet1_1", path)
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(Bomb(mark)))
+    assert mark.exists()  # the bomb would have gone off
+
+
+def test_without_network_and_cache_the_words_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+
+    def no_network(*args: object, **kwargs: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
+    for name in NAMES[1:]:
+        assert cached_weights(name) is None
+    with pytest.raises(WeightsUnavailable, match=r"cannot be downloaded.*weights=PATH.*resnet18-.*'texture'"):
+        load_encoder("resnet18")
+    assert cached_weights("texture") is None
+
+
+def test_weights_in_the_cache_are_found(squeezenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    cache = tmp_path / "checkpoints" / "squeezenet1_1-b8a52dc0.pth"
+    cache.parent.mkdir()
+    cache.write_bytes(squeezenet.read_bytes())
+    assert cached_weights("squeezenet1_1") == cache
+    assert load_encoder("squeezenet1_1").weights_hash == load_encoder("squeezenet1_1", squeezenet).weights_hash
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_every_network_gives_a_map_of_its_stride(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(random_state(name), path)
+    encoder = load_encoder(name, path)
+    assert isinstance(encoder, Encoder) and encoder.margin % encoder.stride == 0
+    cells = encoder.features((patchwork(128, 192) / 255).astype(np.float32))
+    assert cells.shape == (encoder.dim, 128 // encoder.stride, 192 // encoder.stride)
+    assert cells.dtype == np.float32 and np.isfinite(cells).all()
+    assert encoder.finish(cells.mean(axis=(1, 2))[None]).shape == (1, encoder.dim)
+
+
+def test_an_encoder_of_ones_own_needs_no_base_class() -> None:
+    assert isinstance(MeanColour(), Encoder) and isinstance(TextureEncoder(), Encoder)
+    assert isinstance(load_encoder(), TextureEncoder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mobilenet_v2", "squeezenet1_1"])
+def test_real_weights_see_what_is_on_a_photograph(shared_data: Path, name: str) -> None:
+    (path,) = (shared_data / "weights").glob(f"{name}-*.pth")
+    model = torchvision.models.get_model(name, weights=None)
+    model.load_state_dict(read_state_dict(path))
+    model.eval()
+    folder = shared_data / "weights" / "sanity_images"
+    labels = (folder / "imagenet_labels.txt").read_text().splitlines()
+    labels = labels[1:] if labels[0].strip().lower() == "background" else labels
+    image = Image.open(folder / "parrot.jpg").convert("RGB").resize((224, 224))
+    pixels = torch.from_numpy(np.asarray(image) / np.float32(255)).permute(2, 0, 1)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.inference_mode():
+        top = int(model(((pixels - mean[:, None, None]) / std[:, None, None])[None]).argmax())
+    assert "macaw" in labels[top].lower() or "parrot" in labels[top].lower(), labels[top]
+
+
+def descriptor(pixels: np.ndarray) -> np.ndarray:
+    encoder = TextureEncoder()
+    cells = encoder.features(pixels.astype(np.float32))
+    return encoder.finish(cells.mean(axis=(1, 2))[None])[0]
+
+
+def test_texture_is_the_same_for_a_turned_or_mirrored_scene() -> None:
+    one, other = ((patchwork(256, 256, seed=seed, patch=24) / 255) for seed in (0, 1))
+    far = np.linalg.norm(descriptor(one) - descriptor(other))
+    for turn in range(1, 4):
+        assert np.linalg.norm(descriptor(one) - descriptor(np.rot90(one, turn, (1, 2)).copy())) < 0.05 * far
+    stripes = 0.5 + 0.4 * np.sin(np.arange(256) * 0.7)[None, :, None] * np.ones((3, 1, 256))
+    slanted = 0.5 + 0.4 * np.sin((np.arange(256)[:, None] + np.arange(256)) * 0.7 / np.sqrt(2))[None] * np.ones(
+        (3, 1, 1)
+    )
+    assert np.linalg.norm(descriptor(stripes) - descriptor(slanted)) < 0.5 * np.linalg.norm(
+        descriptor(stripes) - descriptor(one)
+    )
+
+
+@pytest.mark.parametrize("level", [0.0, 0.45, 1.0])
+def test_texture_is_finite_where_nothing_is_to_be_seen(level: float) -> None:
+    found = descriptor(np.full((3, 64, 64), level))
+    assert np.isfinite(found).all() and found.any()
