@@ -15,7 +15,7 @@ from workbench.imagery.rasters import Raster, blocks
 from workbench.imagery.render import Stretch, render
 from workbench.jobs import Progress
 
-_FACTOR = 4
+FACTOR = 4
 _BLOCK = 2048
 
 
@@ -24,7 +24,7 @@ def write_quicklook(raster: Raster, stretch: Stretch, path: Path, progress: Prog
 
     Pixels are stretched as recorded, so the picture is what the encoder saw. Read and written block by block.
     """
-    rows, cols = -(-raster.height // _FACTOR), -(-raster.width // _FACTOR)
+    rows, cols = -(-raster.height // FACTOR), -(-raster.width // FACTOR)
     profile = {
         "driver": "GTiff",
         "width": cols,
@@ -32,7 +32,7 @@ def write_quicklook(raster: Raster, stretch: Stretch, path: Path, progress: Prog
         "count": 3,
         "dtype": "uint8",
         "crs": raster.crs,
-        "transform": raster.transform @ Affine.scale(_FACTOR),
+        "transform": raster.transform @ Affine.scale(FACTOR),
         "tiled": True,
         "blockxsize": 256,
         "blockysize": 256,
@@ -43,7 +43,7 @@ def write_quicklook(raster: Raster, stretch: Stretch, path: Path, progress: Prog
     with atomic_write(path) as aside, rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_CACHEMAX=128):
         with rasterio.open(aside, "w", **profile) as picture:
             for window in blocks(raster, _BLOCK):
-                small = Window(window.col_off // _FACTOR, window.row_off // _FACTOR, *_small(window))
+                small = Window(window.col_off // FACTOR, window.row_off // FACTOR, *_small(window))
                 rgba = render(raster, window, (small.height, small.width), stretch)
                 picture.write(np.moveaxis(rgba[..., :3], 2, 0), window=small)
                 picture.write_mask(rgba[..., 3], window=small)
@@ -56,4 +56,4 @@ def write_quicklook(raster: Raster, stretch: Stretch, path: Path, progress: Prog
 
 
 def _small(window: Window) -> tuple[int, int]:
-    return -(-window.width // _FACTOR), -(-window.height // _FACTOR)
+    return -(-window.width // FACTOR), -(-window.height // FACTOR)

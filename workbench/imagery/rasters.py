@@ -34,6 +34,7 @@ from workbench.imagery import guard
 log = logging.getLogger(__name__)
 _OPEN_FILES = 24
 _handles = threading.local()
+READ_ERRORS = (RasterioError, MemoryError)
 _PROJ_ERRORS = (pyproj.exceptions.ProjError, ValueError)
 
 
@@ -194,7 +195,8 @@ class Raster:
 
     @property
     def _centre(self) -> tuple[float, float]:
-        return self.transform @ (self.width / 2, self.height / 2)  # type: ignore[no-any-return]
+        t, col, row = self.transform, self.width / 2, self.height / 2
+        return t.a * col + t.b * row + t.c, t.d * col + t.e * row + t.f
 
     def _need_crs(self) -> str:
         if self.crs is None:
@@ -269,7 +271,7 @@ class Raster:
                     mask |= dataset.dataset_mask(window=window, out_shape=mask.shape) == 0
                 if self.alpha:
                     mask |= dataset.read(self.alpha, window=window, out_shape=mask.shape) == 0
-        except (RasterioError, MemoryError) as error:
+        except READ_ERRORS as error:
             raise self._unreadable(window, error) from error
 
     def _unreadable(self, window: Window, error: Exception) -> RasterUnreadable:
