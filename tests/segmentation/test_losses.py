@@ -13,9 +13,8 @@ def test_the_loss_is_cross_entropy_minus_log_soft_iou():
     logits = torch.log(torch.tensor([[0.8, 0.4], [0.2, 0.6]])).reshape(1, 2, 1, 2)
     target = torch.tensor([[[0, 1]]])
     entropy = -(math.log(0.8) + math.log(0.6)) / 2
-    background = (0.8 + 1) / (1 + 0.8 + 0.4 - 0.8 + 1)
-    foreground = (0.6 + 1) / (1 + 0.2 + 0.6 - 0.6 + 1)
-    expected = entropy - (math.log(background) + math.log(foreground)) / 2
+    overlap = (0.6 + 1) / (1 + 0.2 + 0.6 - 0.6 + 1)
+    expected = entropy - math.log(overlap)
     assert float(segmentation_loss(logits, target)) == pytest.approx(expected, rel=1e-5)
 
 

@@ -192,7 +192,7 @@ def test_sizes_that_do_not_fit_the_network_are_refused(easy_chips: Chips, tmp_pa
         train(easy_chips, tmp_path / "run", **given)
 
 
-def test_rare_classes_are_in_half_of_the_crops_or_more(make_chips: MakeChips):
+def test_rare_classes_are_in_half_of_the_crops(make_chips: MakeChips):
     image, mask = blocks_image(0, size=256)
     mask[:] = 0
     mask[200:204, 31:35] = 1
@@ -200,7 +200,7 @@ def test_rare_classes_are_in_half_of_the_crops_or_more(make_chips: MakeChips):
     crops = Crops(load_samples(chips, "train", fit_normalisation(chips)), 1, 32, seed=0)
     batch = crops.batch(200)
     shown = (batch.masks == 1).flatten(1).any(dim=1).float().mean()
-    assert 0.2 < shown < 0.45, "a quarter by class, and a few by chance; 3 % without balance"
+    assert 0.4 < shown < 0.65, "half by class, and a few by chance; 3 % without balance"
     assert batch.images.shape == (200, 3, 32, 32) and batch.masks.dtype == torch.int64
 
 

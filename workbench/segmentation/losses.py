@@ -14,8 +14,8 @@ def segmentation_loss(
     """Cross-entropy minus the logarithm of the soft IoU.
 
     Iglovikov and Shvets, "TernausNet" (2018), ``L = H - log J``; as in their released code, J is taken over the sums of a
-    whole batch, which also counts an image without the class. For several classes it is the mean of ``-log J`` over those
-    that occur in the batch, background included, so that the class that is worst off pulls the hardest.
+    whole batch, which also counts an image without the class. For several classes J is the mean over those of 1…n that
+    occur in the batch. The background has no part in it: it is nearly always right and would hide a class that is not.
 
     Args:
         logits: network output, float, shape (batch, classes + 1, rows, cols).
@@ -32,11 +32,12 @@ def segmentation_loss(
         return logits.sum() * 0.0
     log_probability = F.log_softmax(logits, dim=1)
     entropy = F.nll_loss(log_probability, target, weight=class_weights, ignore_index=ignore)
-    return entropy - soft_iou(log_probability.exp(), target, known).log().mean()
+    overlap = soft_iou(log_probability.exp(), target, known)
+    return entropy - overlap.mean().log() if len(overlap) else entropy
 
 
 def soft_iou(probability: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """Soft IoU of each class that occurs: ``sum(y p) / sum(y + p - y p)`` over the known pixels.
+    """Soft IoU of each class 1…n that occurs: ``sum(y p) / sum(y + p - y p)`` over the known pixels.
 
     One pixel is added above and below the line, so that the logarithm stays finite where nothing is right yet.
 
@@ -48,9 +49,9 @@ def soft_iou(probability: Tensor, target: Tensor, known: Tensor) -> Tensor:
     Returns:
         One value in (0, 1] per class that occurs, in order.
     """
-    known_probability = probability.movedim(1, -1)[known]  # (pixels, classes + 1)
-    truth = F.one_hot(target[known], probability.shape[1]).to(known_probability.dtype)
-    both = (truth * known_probability).sum(dim=0)
-    either = truth.sum(dim=0) + known_probability.sum(dim=0) - both
+    classes = probability[:, 1:].movedim(1, -1)[known]  # (pixels, classes)
+    truth = F.one_hot(target[known], probability.shape[1])[:, 1:].to(classes.dtype)
+    both = (truth * classes).sum(dim=0)
+    either = truth.sum(dim=0) + classes.sum(dim=0) - both
     occurs = truth.sum(dim=0) > 0
     return (both[occurs] + 1) / (either[occurs] + 1)

@@ -23,6 +23,7 @@ from workbench.segmentation.unet import Normalisation, highest_id
 _POSITIONS = 4096
 _MIN_PIXELS = 64
 _ZOOM = 1.33
+_FROM_A_CLASS = 0.5
 _BRIGHTNESS, _CONTRAST, _TINT = 0.3, 0.2, 0.1
 
 
@@ -57,8 +58,8 @@ class Batch:
 class Crops:
     """An endless, seeded source of training crops.
 
-    Half of the crops are drawn evenly over the labelled area; the other half starts from a class, each as likely as
-    the next, and holds a pixel of it, so that rare classes are seen in every batch. Each crop is turned and mirrored
+    Half of the crops are drawn evenly over the labelled area; the others start from a class, each as likely as the
+    next, and hold a pixel of it, so that rare classes are seen in every batch. Each crop is turned and mirrored
     into one of the eight orientations, zoomed by up to a third either way and mildly changed in brightness, contrast
     and tint: what differs between flights, and no more.
     """
@@ -69,7 +70,7 @@ class Crops:
         counts = np.stack([sample.counts(classes) for sample in samples])  # (samples, classes + 1)
         self.labelled = int(counts.sum())
         self._by_area = counts.sum(axis=1) / self.labelled
-        self._classes = np.flatnonzero(counts.sum(axis=0))
+        self._classes = 1 + np.flatnonzero(counts[:, 1:].sum(axis=0))
         self._by_class = {int(c): counts[:, c] / counts[:, c].sum() for c in self._classes}
         self._places: dict[tuple[int, int], NDArray[np.int64]] = {}
 
@@ -96,7 +97,7 @@ class Crops:
 
     def _place(self, side: int) -> tuple[Sample, int, int]:
         """Choose a chip and the upper left corner of a crop in it."""
-        if self._random.random() < 0.5:
+        if self._random.random() < _FROM_A_CLASS:
             wanted = int(self._random.choice(self._classes))
             number = int(self._random.choice(len(self._samples), p=self._by_class[wanted]))
             sample = self._samples[number]
