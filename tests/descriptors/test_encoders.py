@@ -55,7 +55,7 @@ def test_weights_that_do_not_fit_are_refused_in_words(squeezenet: Path, tmp_path
         load_encoder("mobilenet_v2", squeezenet)
     with pytest.raises(WeightsUnavailable, match="no weights at"):
         load_encoder("mobilenet_v2", tmp_path / "none.pth")
-    with pytest.raises(WeightsUnavailable, match="no encoder 'vgg'.*texture"):
+    with pytest.raises(WeightsUnavailable, match=r"no encoder 'vgg'.*texture"):
         load_encoder("vgg")
     torch.save([1, 2], tmp_path / "list.pth")
     torch.save({"epoch": 3}, tmp_path / "run.pth")

@@ -72,11 +72,11 @@ def raster_under(archive: Archive, geometry: BaseGeometry, crs: str | None) -> t
     Raises:
         QueryInvalid: it is empty or invalid, or touches no raster.
     """
+    geometry = geometry if geometry.is_valid else shapely.make_valid(geometry)
     if geometry.is_empty or geometry.area == 0:
         raise QueryInvalid(
             f"A {geometry.geom_type} without area cannot be searched for. Draw a rectangle or a polygon."
         )
-    geometry = geometry if geometry.is_valid else shapely.make_valid(geometry)
     best, most, pixels = None, 0.0, geometry
     for position, raster in enumerate(archive.imagery):
         try:
@@ -137,5 +137,5 @@ def _pixel(archive: Archive, raster: int, x: float, y: float, crs: str | None) -
         point = archive.imagery[raster].to_pixels(Point(x, y), crs) if crs is not None else Point(x, y)
     except RasterRefused:
         return None
-    column, row = point.centroid.coords[0]
+    column, row = point.coords[0][:2]
     return (column, row) if np.isfinite([column, row]).all() else None

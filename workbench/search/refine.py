@@ -10,6 +10,7 @@ from workbench.errors import QueryInvalid
 from workbench.search.index import Scorer
 
 WEAK_NEGATIVES = 300
+_HALF_TRUST = 4
 
 
 def refine(
@@ -44,6 +45,8 @@ def refine(
     """
     if query is not None:
         positives = np.concatenate([positives.reshape(-1, len(query)), query[None]])
+    # The query's own tile is often marked as well; twice the same says nothing more.
+    positives = np.unique(positives, axis=0)
     if not len(positives):
         raise QueryInvalid("There is nothing to look for yet. Mark at least one tile as positive, or search first.")
     if len(positives) == 1 and not len(negatives):
@@ -62,4 +65,9 @@ def refine(
     wanted = np.arange(len(samples)) < len(positives)
     model = LogisticRegression(C=c, max_iter=300).fit(samples, wanted, sample_weight=weights)
     kind = f"logistic regression, {len(positives)} positive, {len(negatives)} negative, {len(drawn)} random"
-    return Scorer(model.coef_[0].astype(np.float32), float(model.intercept_[0]), kind)
+    learned = model.coef_[0]
+    pulled = positives.mean(axis=0) - (negatives.mean(axis=0) / 4 if len(negatives) else 0)
+    marks = len(positives) + len(negatives) - 1
+    trust = marks / (marks + _HALF_TRUST)
+    direction = trust * learned + (1 - trust) * pulled * np.linalg.norm(learned) / np.linalg.norm(pulled)
+    return Scorer(direction.astype(np.float32), float(model.intercept_[0]), kind)

@@ -1,0 +1,214 @@
+"""The verbs of the screen without a screen, from any thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from shapely.geometry import box
+from small_archives import MeanColour, small_imagery
+from small_rasters import patchwork, write_raster
+
+from workbench.descriptors.archive import Archive
+from workbench.descriptors.build import build_archive
+from workbench.errors import Busy, LabelInvalid, QueryInvalid, RasterChanged
+from workbench.jobs import Progress
+from workbench.session import Session
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    folder = tmp_path_factory.mktemp("session")
+    return build_archive(
+        small_imagery(folder / "i"), folder / "a", tile=(64, 128), stride=32, encoder=MeanColour(), progress=Progress()
+    )
+
+
+@pytest.fixture
+def session(archive: Archive, tmp_path: Path) -> Session:
+    made = Session(archive, tmp_path / "labels", by="me")
+    yield made
+    made.close()
+
+
+def test_search_by_tile_place_outline_and_image(session: Session, archive: Archive, tmp_path: Path) -> None:
+    hits = session.search(tile=7, k=5)
+    assert hits[0].number == 7 and session.hits == hits and session.query == "tile 7"
+    assert session.status == "5 hits like tile 7." and session.scorer is not None
+    centre = archive.footprint(7, "EPSG:4326").centroid
+    assert session.search(lon=centre.x, lat=centre.y, k=3)[0].tile.raster == 0
+    outline = archive.footprint(9, "EPSG:4326")
+    assert session.search(shape=outline, k=3)[0].number == 9
+    Image.fromarray(archive.pixels(9).transpose(1, 2, 0)).save(tmp_path / "chip.png")
+    assert session.search(image=tmp_path / "chip.png", k=3)[0].number == 9
+    assert session.query == "the image chip.png"
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({}, "no example"),
+        ({"tile": 1, "image": "a.png"}, "tile and image"),
+        ({"lon": 1.0}, "no example"),
+        ({"tile": 10**6}, "There is no tile"),
+        ({"tile": -1}, "There is no tile"),
+        ({"lon": 0.0, "lat": 0.0}, "the imagery covers"),
+    ],
+)
+def test_a_search_that_fails_changes_nothing(session: Session, query: dict[str, object], words: str) -> None:
+    before = session.search(tile=3, k=4)
+    with pytest.raises(QueryInvalid, match=words):
+        session.search(**query)  # type: ignore[arg-type]
+    assert session.hits == before and session.query == "tile 3"
+
+
+def test_labels_of_hits_tiles_and_outlines_undo_and_redo(session: Session, archive: Archive) -> None:
+    hits = session.search(tile=7, k=6)
+    versions = [session.labels_version]
+    session.label(hits[:3], "roof")
+    session.label([hits[3].number], value=-1)
+    session.label(hits[4], value=-1)
+    versions.append(session.labels_version)
+    assert session.class_name == "roof" and versions == [0, 3]
+    assert [label.value for label in session.store.labels("roof")] == [1, 1, 1, -1, -1]
+    assert session.labelled("roof")[hits.numbers[:5]].all() and not session.labelled("road").any()
+    session.undo()
+    assert len(session.store.labels()) == 4
+    session.redo()
+    assert len(session.store.labels()) == 5
+    session.label(hits[0].number, value=0)
+    assert not session.labelled("roof")[hits[0].number]
+    assert len(Session(archive, session.store._path.parent, by="you").store.labels()) == 4
+    with pytest.raises(LabelInvalid):
+        session.label([], "roof")
+    with pytest.raises(QueryInvalid):
+        session.label(10**6, "roof")
+
+
+def test_undo_with_nothing_to_undo_says_so(session: Session) -> None:
+    assert session.undo() is None and session.status == "There is nothing to undo."
+    assert session.redo() is None and session.status == "There is nothing to redo."
+
+
+def test_refine_learns_from_tiles_and_drawn_outlines(session: Session, archive: Archive) -> None:
+    with pytest.raises(QueryInvalid, match="Mark at least one"):
+        session.refine()
+    outline = archive.imagery[0].from_pixels(box(10, 20, 90, 85), "EPSG:4326")
+    session.label(outline, "roof")
+    first = session.refine(k=5)
+    assert session.scorer is not None and "nearest neighbours" in session.scorer.kind
+    assert first[0].score == pytest.approx(
+        float(archive.vectors[first[0].number] @ archive.describe(0, box(10, 20, 90, 85))), abs=0.01
+    )
+    session.label(session.hits[3:5], value=-1)
+    session.refine(k=5)
+    assert "1 positive, 2 negative" in session.scorer.kind and "for roof by logistic regression" in session.status
+    unlabelled = ~session.labelled("roof")
+    assert unlabelled[session.refine(where=unlabelled).numbers].all()
+
+
+def test_observers_see_one_consistent_change(session: Session) -> None:
+    seen: list[tuple[str, int]] = []
+    session.observe(lambda change: seen.append((session.query, len(session.hits))), "hits")
+    session.search(tile=1, k=4)
+    session.search(tile=2, k=6)
+    assert seen == [("tile 1", 4), ("tile 2", 6)]
+
+
+def test_a_thumbnail_is_the_tile_that_was_searched(session: Session, archive: Archive) -> None:
+    import io
+
+    shown = np.asarray(Image.open(io.BytesIO(session.thumbnail(5, 64)))).astype(int)
+    tile = archive.tile(5)
+    pixels = patchwork(320, 320, seed=tile.raster)[:, tile.row : tile.row + tile.size, tile.col : tile.col + tile.size]
+    step = tile.size // 64
+    expected = pixels.reshape(3, 64, step, 64, step).mean(axis=(2, 4)).transpose(1, 2, 0)
+    assert np.abs(shown - expected).mean() < 12
+
+
+def test_calls_from_many_threads_lose_nothing(session: Session) -> None:
+    errors: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for step in range(8):
+                session.search(tile=number * 8 + step, k=5)
+                session.label([number * 8 + step], f"class {number % 3}")
+                session.refine(f"class {number % 3}", k=5)
+                session.labelled()
+        except BaseException as error:  # noqa: BLE001
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors and session.labels_version == 48
+    assert len(session.store.labels()) == 48 and session.labelled()[:48].all()
+
+
+def test_background_work_shows_progress_and_its_end(session: Session) -> None:
+    lines: list[str] = []
+    session.observe(lambda change: lines.append(change["new"]), "progress")
+
+    def work(progress: Progress) -> int:
+        progress.begin("counting", 3, "sheep")
+        for _ in range(3):
+            progress.advance()
+        return 3
+
+    got: list[int] = []
+    job = session.start("counting", work, got.append)
+    assert job.result(10) == 3 and got == [3] and session.job is job
+    assert lines[0] == "counting: 0 of 3 sheep" and lines[-1] == "" and session.status == "counting: done."
+
+
+def test_P15_the_error_of_background_work_is_in_the_status(session: Session) -> None:
+    def work(progress: Progress) -> None:
+        raise RasterChanged("south.tif has changed.")
+
+    session.start("training", work).wait(10)
+    assert session.status == "training: south.tif has changed."
+
+
+def test_background_work_can_be_cancelled_and_labelling_goes_on_meanwhile(session: Session) -> None:
+    def work(progress: Progress) -> None:
+        progress.begin("waiting", 10**9, "ticks")
+        while True:
+            progress.advance()
+            time.sleep(0.001)
+
+    job = session.start("waiting", work)
+    with pytest.raises(Busy):
+        session.start("another", work)
+    session.label([1, 2], "roof")
+    assert len(session.store.labels()) == 2 and job.running
+    job.cancel()
+    assert job.wait(10) and session.status.startswith("waiting: Stopped at") and session.progress == ""
+
+
+def test_P05_training_on_changed_imagery_is_refused_by_name(tmp_path: Path) -> None:
+    imagery = small_imagery(tmp_path / "i", size=192)
+    archive = build_archive(imagery, tmp_path / "a", tile=64, encoder=MeanColour(), progress=Progress())
+    session = Session(archive, tmp_path / "labels")
+    session.label([0], "roof")
+    write_raster(tmp_path / "i" / "south.tif", patchwork(192, 192, seed=9))
+    with pytest.raises(RasterChanged, match=r"south\.tif changed or vanished"):
+        session.export_chips(tmp_path / "chips")
+    assert not (tmp_path / "chips").exists()
+
+
+def test_predicting_without_a_network_is_refused(session: Session, tmp_path: Path) -> None:
+    with pytest.raises(QueryInvalid, match="no U-Net yet"):
+        session.predict(tmp_path / "p.tif")
+
+
+def test_problems_of_archive_and_labels_are_the_first_status(archive: Archive, tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "old.jsonl").write_bytes(b"junk\n")
+    assert "old.jsonl" in Session(archive, tmp_path / "labels").status
