@@ -39,7 +39,7 @@ def test_refinement_is_no_worse_than_the_query_and_gets_better_with_marks() -> N
                 found.append(precision(vectors @ scorer.weights + scorer.bias, truth) - before)
     means = {marks: float(np.mean(found)) for marks, found in gains.items()}
     assert gains[1] == [0] * 24  # the first hit is the query's own tile, and says nothing new
-    assert 0.03 < means[2] < means[3] < means[5] < means[10] < means[30] and means[10] > 0.2
+    assert 0.03 < means[2] < means[3] < means[5] < means[10] < means[30] and means[10] > 0.15
     # A single mark may mislead by chance; many do not.
     assert np.mean(np.array(gains[3]) > -0.02) > 0.9 and min(gains[10]) > 0
 
