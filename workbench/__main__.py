@@ -116,7 +116,7 @@ def _demo(options: argparse.Namespace) -> None:
     from workbench.demo.scene import scene_plan
 
     if options.imagery is None:
-        play_loop(scene_plan(options.out, options.size, options.minutes))
+        play_loop(scene_plan(options.out, options.size, options.minutes or 6.0))
         return
     if options.truth is None:
         raise WorkbenchError(
@@ -139,7 +139,8 @@ def _demo(options: argparse.Namespace) -> None:
             encoder=options.encoder or ("mobilenet_v2" if weights else "texture"),
             weights=weights,
             unet_weights=weights,
-            minutes=options.minutes,
+            unet_encoder="mobilenet_v2" if weights else "small",
+            minutes=options.minutes or 12.0,
             epochs=options.epochs,
         )
     )
@@ -210,7 +211,9 @@ def _parser() -> argparse.ArgumentParser:
     train = verbs.add_parser("train", help="train a U-Net on chips")
     train.add_argument("chips", type=Path)
     train.add_argument("out", type=Path)
-    train.add_argument("--encoder", default="mobilenet_v2")
+    train.add_argument(
+        "--encoder", default="mobilenet_v2", help="small where there are no ImageNet weights [mobilenet_v2]"
+    )
     train.add_argument("--weights", type=Path)
     train.add_argument("--epochs", type=int, default=20)
     train.add_argument("--minutes", type=float)
@@ -244,7 +247,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--weights", type=Path, help="MobileNetV2 weights [torch hub cache, or a folder weights/ near the imagery]"
     )
-    demo.add_argument("--minutes", type=float, default=12.0, help="most time for training [12]")
+    demo.add_argument("--minutes", type=float, help="most time for training [12; 6 for the bundled scene]")
     demo.add_argument("--epochs", type=int, default=20)
     demo.add_argument("--size", type=int, default=8192, help="of the bundled scene, pixels [8192]")
     demo.set_defaults(run=_demo)

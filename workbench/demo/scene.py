@@ -1,4 +1,4 @@
-"""The demo's plan for the bundled scene: painted once, searched for four classes, mapped by a U-Net."""
+"""The demo's plan for the bundled scene: painted once, searched for four classes, its houses mapped by a U-Net."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from workbench.imagery.synthetic import CLASSES, paint_scene
 SEARCHED = ["house", "boat", "tank", "panel"]
 
 
-def scene_plan(out: Path, size: int = 8192, minutes: float = 4.0) -> Plan:
+def scene_plan(out: Path, size: int = 8192, minutes: float = 6.0) -> Plan:
     """Paint the scene where it is not there yet and say what to do with it.
 
     Train and test rows are far apart: the upper 60 % may be traced, the lowest 35 % are never seen.
@@ -31,8 +31,9 @@ def scene_plan(out: Path, size: int = 8192, minutes: float = 4.0) -> Plan:
         stride=64,
         least=0.05,
         open_name=None,
-        unet_classes=SEARCHED,
         searched=SEARCHED,
-        minutes=min(minutes, 4.0),
-        epochs=40,
+        unet_classes=["house"],
+        unet_encoder="small",
+        minutes=minutes,
+        epochs=60,
     )

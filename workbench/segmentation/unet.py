@@ -19,14 +19,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
+from workbench.descriptors.encoders import read_state_dict
 from workbench.errors import WeightsUnavailable
 from workbench.files import atomic_write
 from workbench.imagery.render import Stretch
 from workbench.labels.fold import LabelClass
+from workbench.segmentation.small import SmallUnet
 
 log = logging.getLogger(__name__)
 FORMAT, VERSION = "workbench-unet", 1
-ENCODERS = ("mobilenet_v2", "resnet18", "resnet34", "resnet50")
+SMALL = "small"
+ENCODERS = (SMALL, "mobilenet_v2", "resnet18", "resnet34", "resnet50")
 STRIDE = 32
 """Rows and columns of an input are multiples of this: five halvings."""
 
@@ -93,6 +96,7 @@ def build_unet(encoder: str, bands: int, classes: int, weights: str | Path | Non
 
     Args:
         encoder: one of `ENCODERS`, or any other name `segmentation_models_pytorch` knows (random weights only).
+            ``small`` is no ImageNet network but a `SmallUnet`, the best choice where there are no weights.
         bands: input bands. With ImageNet weights and other than three bands, the first layer's kernels are repeated
             over the bands and scaled so that its output keeps its size.
         classes: the largest class number; output 0 is the background.
@@ -106,6 +110,10 @@ def build_unet(encoder: str, bands: int, classes: int, weights: str | Path | Non
     Raises:
         WeightsUnavailable: the encoder is unknown, or the file is unreadable or of another network.
     """
+    if encoder == SMALL and weights is not None:
+        raise WeightsUnavailable(
+            f"{Path(weights).name} cannot be used: the small U-Net starts from random weights. Leave weights out."
+        )
     network = _plain_unet(encoder, bands, classes)
     path = Path(weights) if weights is not None else _cached(encoder)
     if path is None:
@@ -145,28 +153,9 @@ def load_model(path: str | Path) -> Model:
     return Model(network.to(memory_format=torch.channels_last).eval(), card)  # type: ignore[call-overload]
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read tensors by name from a ``.safetensors`` file or a plain torch state dict, float16 widened to float32.
-
-    Raises:
-        WeightsUnavailable: missing, damaged, or holding anything but tensors; nothing in the file is run.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            state: object = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        raise WeightsUnavailable(
-            f"{path} cannot be read as weights ({_first_line(error)}). Expected a file of tensors only: "
-            "a torchvision state dict (.pth) or .safetensors."
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsUnavailable(f"{path} holds no state dict. Expected tensors by name, as torchvision saves them.")
-    return {name: value.float() if value.dtype == torch.float16 else value for name, value in state.items()}
-
-
 def _plain_unet(encoder: str, bands: int, classes: int) -> Any:
+    if encoder == SMALL:
+        return SmallUnet(bands, classes + 1)
     try:
         return smp.Unet(
             encoder_name=encoder,
@@ -204,7 +193,7 @@ def _spread(kernels: Tensor, bands: int) -> Tensor:
 
 def _cached(encoder: str) -> Path | None:
     """Torchvision's own file for an encoder in the torch hub cache, if an earlier download left it there."""
-    if encoder not in ENCODERS:
+    if encoder not in ENCODERS or encoder == SMALL:
         return None
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     files = (folder / str(weights.url).rsplit("/", 1)[-1] for weights in get_model_weights(encoder))
