@@ -45,8 +45,9 @@ BLOCKS = [Window(320, 320, 96, 96), Window(256, 256, 256, 256), Window(300, 200,
 def test_a_descriptor_does_not_depend_on_the_block(tmp_path: Path) -> None:
     raster = open_imagery(write_raster(tmp_path / "a.tif", patchwork(768, 768)))[0]
     encoder = TextureEncoder()
-    found = [descriptor(raster, block, (330, 325, 80), encoder) for block in BLOCKS]
-    assert all(1 - cosine(found[0], other) < 1e-3 for other in found[1:])
+    found = [descriptor(raster, block, (330, 325, 80), encoder) for block in BLOCKS[:3]]
+    far = descriptor(raster, Window(0, 0, 80, 80), (0, 0, 80), encoder)
+    assert all(1 - cosine(found[0] - far, other - far) < 1e-3 for other in found[1:])
 
 
 @pytest.mark.slow
@@ -155,12 +156,12 @@ def test_a_chip_of_any_size_has_a_descriptor(shape: tuple[int, int]) -> None:
 def test_a_chip_saved_as_png_finds_itself(shared_data: Path, tmp_path: Path, name: str) -> None:
     source = shared_data / "ortho_buildings" / "oam_banepa_np_13cm_rgb.tif"
     with rasterio.open(source) as file:
-        pixels = file.read(window=Window(4000, 4000, 768, 768))
+        pixels = file.read(window=Window(4000, 4000, 640, 640))
     imagery = open_imagery(write_raster(tmp_path / "a.tif", pixels))
     weights = None if name == "texture" else next((shared_data / "weights").glob(f"{name}-*.pth"))
     archive = build_archive(imagery, tmp_path / "a", encoder=name, weights=weights, progress=Progress())
     first = 0
-    numbers = range(0, len(archive), 3)
+    numbers = range(0, len(archive), 2)
     for number in numbers:
         Image.fromarray(archive.pixels(number).transpose(1, 2, 0)).save(tmp_path / "chip.png")
         scores = archive.vectors @ describe_file(archive, tmp_path / "chip.png")

@@ -140,9 +140,7 @@ def renew_entry(entry: RasterEntry, raster: Raster, grid: TileGrid) -> RasterEnt
     if raster.fingerprint == entry.fingerprint:
         if _states(raster) == entry.states:
             return replace(entry, name=raster.name, paths=_absolute(raster))
-        now = describe_raster(raster, grid, entry.stretch)
-        if now.sha256 == entry.sha256:
-            return now
+        return describe_raster(raster, grid, entry.stretch)
     return describe_raster(raster, grid, fit_stretch(raster))
 
 
