@@ -56,7 +56,7 @@ def test_the_installed_wheel_runs_the_demo(wheel: Path, tmp_path: Path) -> None:
     command = [python, "-c", "import workbench; print(workbench.__file__)"]
     where = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert str(folder) in where
-    demo = [python, "-m", "workbench", "demo", "--size", "1024", "--minutes", "0.2", "--out", "demo"]
+    demo = [python, "-m", "workbench", "demo", "--size", "2048", "--minutes", "0.3", "--out", "demo"]
     subprocess.run(demo, cwd=tmp_path, check=True, timeout=500)
     assert (tmp_path / "demo" / "report.md").is_file()
     assert (tmp_path / "demo" / "figures.json").is_file()

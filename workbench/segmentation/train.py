@@ -26,12 +26,22 @@ from workbench.segmentation.runs import MODEL, EpochRow, Run, save_curve, save_h
 from workbench.segmentation.samples import Batch, Crops, Sample, fit_normalisation, load_samples, require_enough
 from workbench.segmentation.schedule import WARM_UP, Schedule
 from workbench.segmentation.scores import IGNORE, Scores, confusion, scores
-from workbench.segmentation.unet import STRIDE, Model, ModelCard, build_unet, highest_id, save_model
+from workbench.segmentation.unet import (
+    SMALL,
+    STRIDE,
+    Model,
+    ModelCard,
+    build_unet,
+    default_encoder,
+    highest_id,
+    save_model,
+)
 
 log = logging.getLogger(__name__)
 _STEPS_PER_EPOCH = (32, 400)
 _LARGEST_GRADIENT = 5.0
 _AVERAGE = 0.03
+_RATE, _RATE_SMALL = 1e-3, 3e-3
 _PIECE = 1024
 
 
@@ -39,13 +49,13 @@ def train_unet(
     chips: Chips | str | Path,
     out: str | Path,
     *,
-    encoder: str = "mobilenet_v2",
+    encoder: str | None = None,
     weights: str | Path | None = None,
     epochs: int = 20,
     minutes: float | None = None,
     batch: int = 8,
     crop: int = 256,
-    learning_rate: float = 1e-3,
+    learning_rate: float | None = None,
     patience: int = 6,
     seed: int = 0,
     overwrite: bool = False,
@@ -61,13 +71,13 @@ def train_unet(
     Args:
         chips: a folder of `export_chips`, or what it returned.
         out: folder for model.safetensors, history.json and curve.png.
-        encoder: see `build_unet`.
+        encoder: see `build_unet`; when None, mobilenet_v2 where its ImageNet weights are given or cached, else small.
         weights: ImageNet weights of the encoder, see `build_unet`.
         epochs: most passes; a pass draws as many crops as would cover the labelled area once, 32 batches at least.
         minutes: most time for training and validation.
         batch: crops per step.
         crop: side of a crop in pixels, a multiple of 32.
-        learning_rate: at the top of the cycle.
+        learning_rate: at the top of the cycle; when None, 0.001, or 0.003 for a small network from random weights.
         patience: epochs without a better validation IoU after which training stops.
         seed: of the first weights, the crops and their augmentation.
         overwrite: replace the model that is in ``out`` already.
@@ -84,6 +94,9 @@ def train_unet(
     chips = chips if isinstance(chips, Chips) else open_chips(chips)
     folder = _run_folder(Path(out), overwrite)
     _check_sizes(batch, crop, epochs)
+    _require_both_parts(chips)
+    encoder = encoder or default_encoder(weights)
+    learning_rate = learning_rate or (_RATE_SMALL if encoder == SMALL else _RATE)
     classes, highest = chips.classes, highest_id(chips.classes)
     normalisation = fit_normalisation(chips)
     training = load_samples(chips, "train", normalisation)
@@ -248,6 +261,15 @@ def _pieces(samples: Sequence[Sample]) -> Iterator[tuple[Tensor, Tensor]]:
                 fill = (0, -mask.shape[1] % STRIDE, 0, -mask.shape[0] % STRIDE)
                 image = F.pad(image, fill)[None].contiguous(memory_format=torch.channels_last)
                 yield image, F.pad(mask, fill, value=IGNORE)[None]
+
+
+def _require_both_parts(chips: Chips) -> None:
+    counts = {split: len(chips.of(split)) for split in ("train", "validation")}
+    if not all(counts.values()):
+        raise TrainingRefused(
+            f"{chips.folder} holds {counts['train']} training and {counts['validation']} validation chips; at least one of "
+            "each is needed. Label more ground, or export smaller chips."
+        )
 
 
 def _check_sizes(batch: int, crop: int, epochs: int) -> None:

@@ -123,6 +123,11 @@ def build_unet(encoder: str, bands: int, classes: int, weights: str | Path | Non
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
+def default_encoder(weights: str | Path | None) -> str:
+    """The encoder to take where none is named: a pretrained one if that can be had, else the small U-Net."""
+    return "mobilenet_v2" if weights is not None or _cached("mobilenet_v2") else SMALL
+
+
 def save_model(model: Model, path: str | Path) -> None:
     """Write network and card as one ``.safetensors`` file, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
