@@ -116,7 +116,7 @@ def _demo(options: argparse.Namespace) -> None:
     from workbench.demo.scene import scene_plan
 
     if options.imagery is None:
-        play_loop(scene_plan(options.out, options.size, options.minutes or 6.0))
+        play_loop(scene_plan(options.out, options.size, options.minutes or 7.5))
         return
     if options.truth is None:
         raise WorkbenchError(
@@ -179,7 +179,9 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--tile", type=int, nargs="+", help="tile size(s) in pixels [256]")
     build.add_argument("--stride", type=int, help="pixels between tiles [half a tile]")
     build.add_argument("--tile-m", type=float, help="tile size in metres instead")
-    build.add_argument("--encoder", default="texture", help="texture, mobilenet_v2, resnet18 ... [texture]")
+    build.add_argument(
+        "--encoder", help="texture, mobilenet_v2, resnet18 ... [mobilenet_v2 with weights, else texture]"
+    )
     build.add_argument("--weights", type=Path, help="file of the encoder's weights")
     build.add_argument("--bands", nargs="+", help="bands by name or number, as red green blue")
     build.add_argument("--nodata", type=float, help="value that means no data, where the file does not say")
@@ -247,7 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--weights", type=Path, help="MobileNetV2 weights [torch hub cache, or a folder weights/ near the imagery]"
     )
-    demo.add_argument("--minutes", type=float, help="most time for training [12; 6 for the bundled scene]")
+    demo.add_argument("--minutes", type=float, help="most time for training [12; 7.5 for the bundled scene]")
     demo.add_argument("--epochs", type=int, default=20)
     demo.add_argument("--size", type=int, default=8192, help="of the bundled scene, pixels [8192]")
     demo.set_defaults(run=_demo)

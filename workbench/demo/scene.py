@@ -10,7 +10,7 @@ from workbench.imagery.synthetic import CLASSES, paint_scene
 SEARCHED = ["house", "boat", "tank", "panel"]
 
 
-def scene_plan(out: Path, size: int = 8192, minutes: float = 6.0) -> Plan:
+def scene_plan(out: Path, size: int = 8192, minutes: float = 7.5) -> Plan:
     """Paint the scene where it is not there yet and say what to do with it.
 
     Train and test rows are far apart: the upper 60 % may be traced, the lowest 35 % are never seen.

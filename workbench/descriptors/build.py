@@ -15,7 +15,7 @@ from rasterio.windows import Window
 from workbench.descriptors.archive import Archive, open_archive, quicklook_path
 from workbench.descriptors.batches import Skipped, read_record, write_batch
 from workbench.descriptors.dense import FeatureMap, encode_window
-from workbench.descriptors.encoders import Encoder, load_encoder
+from workbench.descriptors.encoders import Encoder, cached_weights, load_encoder
 from workbench.descriptors.manifest import (
     Batch,
     Manifest,
@@ -60,7 +60,7 @@ def build_archive(
     tile: int | tuple[int, ...] = 256,
     stride: int | None = None,
     tile_m: float | tuple[float, ...] | None = None,
-    encoder: Encoder | str = "texture",
+    encoder: Encoder | str | None = None,
     weights: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Archive:
@@ -73,7 +73,8 @@ def build_archive(
         stride: pixels between neighbouring tiles (of the first size; other sizes in proportion); half a tile when None.
         tile_m: tile size on the ground in metres instead; rasters of several resolutions are then seen at the
             coarsest of them.
-        encoder: a name (see `load_encoder`) or an encoder of one's own.
+        encoder: a name (see `load_encoder`) or an encoder of one's own. When None: that of the archive if there is one,
+            else mobilenet_v2 where its ImageNet weights are given or cached on this machine, else texture.
         weights: file of the encoder's weights.
         progress: shown as a bar when None.
 
@@ -88,6 +89,9 @@ def build_archive(
     if not isinstance(imagery, Imagery):
         imagery = open_imagery(imagery)
     folder = Path(folder)
+    note = ""
+    if encoder is None:
+        encoder, weights, note = _default_encoder(folder, weights)
     if isinstance(encoder, str):
         encoder = load_encoder(encoder, weights)
     grid = _grid(imagery, tile, stride, tile_m)
@@ -98,6 +102,8 @@ def build_archive(
     todo = [batch for batch in manifest.batches() if not _committed(folder, manifest, batch)]
     with shown_progress(progress) as shown:
         if todo:
+            if note:
+                shown.say(note)
             estimate = estimate_archive(ordered, manifest, encoder, todo)
             shown.say(estimate.text())
             require_space(folder, estimate.bytes, "The archive")
@@ -112,6 +118,23 @@ def build_archive(
         archive.centring  # noqa: B018 - fitted now, while the user expects to wait
         shown.say(_summary(archive))
     return archive
+
+
+def _default_encoder(folder: Path, weights: str | Path | None) -> tuple[str, str | Path | None, str]:
+    """Name, weights, and what to tell the user once when nothing better than statistics is at hand."""
+    if (folder / "manifest.json").is_file():
+        manifest = read_manifest(folder)
+        return manifest.encoder, weights or manifest.weights_path, ""
+    if weights is not None or cached_weights("mobilenet_v2"):
+        return "mobilenet_v2", weights, ""
+    return (
+        "texture",
+        None,
+        (
+            "There are no ImageNet weights on this machine, so tiles are described by colour and texture, the best that needs "
+            "none. encoder='mobilenet_v2' downloads a better descriptor (14 MB), or takes it from weights=PATH."
+        ),
+    )
 
 
 def estimate_archive(imagery: Imagery, manifest: Manifest, encoder: Encoder, todo: list[Batch]) -> Estimate:

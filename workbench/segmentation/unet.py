@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,7 +33,7 @@ STRIDE = 32
 """Rows and columns of an input are multiples of this: five halvings."""
 
 _DECODER = (128, 64, 32, 16, 16)
-_UNREADABLE = (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, ValueError, KeyError)
+_UNREADABLE = (OSError, RuntimeError, SafetensorError, EOFError, ValueError, KeyError)
 
 
 @dataclass(frozen=True)
