@@ -17,7 +17,8 @@ from rasterio.enums import ColorInterp
 
 from workbench.errors import RasterRefused, RasterUnreadable
 from workbench.imagery import guard
-from workbench.imagery.rasters import Band, Imagery, Raster, content_fingerprint, dataset_of
+from workbench.imagery.handles import content_fingerprint, dataset_of
+from workbench.imagery.rasters import Band, Imagery, Raster
 
 log = logging.getLogger(__name__)
 

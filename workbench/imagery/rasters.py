@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -15,11 +12,9 @@ from typing import Any, overload
 
 import numpy as np
 import pyproj
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 from shapely.affinity import affine_transform
 from shapely.geometry import Polygon
@@ -27,14 +22,10 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import transform as transform_geometry
 
 from workbench.errors import RasterRefused, RasterUnreadable
-from workbench.files import fingerprint as file_fingerprint
 from workbench.files import format_bytes
-from workbench.imagery import guard
+from workbench.imagery.handles import READ_ERRORS, content_fingerprint, dataset_of, reason
 
 log = logging.getLogger(__name__)
-_OPEN_FILES = 24
-_handles = threading.local()
-READ_ERRORS = (RasterioError, MemoryError)
 _PROJ_ERRORS = (pyproj.exceptions.ProjError, ValueError)
 
 
@@ -278,7 +269,7 @@ class Raster:
         first, last = int(window.row_off), int(window.row_off + window.height) - 1
         size = sum(path.stat().st_size for path in self.paths if path.exists())
         return RasterUnreadable(
-            f"{self.name}: rows {first}-{last} cannot be read ({format_bytes(size)} on disk; {_reason(error)}). "
+            f"{self.name}: rows {first}-{last} cannot be read ({format_bytes(size)} on disk; {reason(error)}). "
             f'Copy it again, or leave it out with imagery.without("{self.name}").'
         )
 
@@ -355,46 +346,6 @@ def blocks(raster: Raster, size: int) -> Iterator[Window]:
 def transformer(source: str, target: str) -> pyproj.Transformer:
     """The cached pyproj transformer between two CRSs, always (x, y) and (lon, lat)."""
     return pyproj.Transformer.from_crs(source, target, always_xy=True)
-
-
-def content_fingerprint(paths: tuple[Path, ...]) -> str:
-    """The name of a raster's content, over all its files; of its address when it is remote."""
-    if str(paths[0]).startswith("/vsicurl/"):
-        return hashlib.blake2b(str(paths).encode(), digest_size=16).hexdigest()
-    if len(paths) == 1:
-        return file_fingerprint(paths[0])
-    parts = "".join(file_fingerprint(path) for path in paths)
-    return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
-
-
-def dataset_of(path: Path, *, allow_vrt: bool = False) -> Any:
-    """This thread's open handle of a file that `guard` lets through: GDAL handles must not be shared between threads."""
-    cache: OrderedDict[object, Any] = _handles.__dict__.setdefault("cache", OrderedDict())
-    remote = str(path).startswith("/vsicurl/")
-    try:
-        state = None if remote else (path.stat().st_size, path.stat().st_mtime_ns)
-    except OSError as error:
-        raise RasterUnreadable(f"{path} cannot be read ({error.strerror}). Put it back, or leave it out.") from error
-    key = (path, state)
-    if key not in cache:
-        driver = "GTiff" if remote else guard.check_local(path, allow_vrt=allow_vrt)
-        try:
-            # A Path has lost one slash of the address.
-            cache[key] = rasterio.open(str(path).replace(":/", "://", 1) if remote else path, driver=driver)
-        except RasterioIOError as error:
-            size = "" if remote else f" ({format_bytes(path.stat().st_size)})"
-            raise RasterUnreadable(
-                f"{path.name}{size} cannot be opened: {_reason(error)}. Copy it again, or leave it out."
-            ) from error
-        while len(cache) > _OPEN_FILES:
-            cache.popitem(last=False)[1].close()
-    cache.move_to_end(key)
-    return cache[key]
-
-
-def _reason(error: Exception) -> str:
-    cause = error.__cause__ or error
-    return str(cause).split("\n")[0].strip(" .")[:200]
 
 
 def _overlap(window: Window, width: int, height: int) -> Window | None:

@@ -13,8 +13,9 @@ from rio_tiler.errors import NoOverviewWarning, TileOutsideBounds
 from rio_tiler.io import Reader
 
 from workbench.errors import RasterUnreadable
+from workbench.imagery.handles import READ_ERRORS, dataset_of
 from workbench.imagery.quicklook import FACTOR
-from workbench.imagery.rasters import READ_ERRORS, Raster, dataset_of
+from workbench.imagery.rasters import Raster
 from workbench.imagery.render import Stretch, display_bands, encode
 
 TILE = 256
