@@ -237,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--imagery", type=Path)
     demo.add_argument("--truth", type=Path, help="mask on the same grid: 0, 1..n, 255 where nobody looked")
-    demo.add_argument("--classes", default="building", help="names of 1..n, comma-separated [building]")
+    demo.add_argument("--classes", default="building", help="names of 1..n, comma-separated [building, class 2, ...]")
     demo.add_argument("--train-rows", metavar="A:B", help="rows that may be traced [first 65 %% of the known rows]")
     demo.add_argument("--test-rows", metavar="C:D", help="rows for the last figures only [last 30 %%]")
     demo.add_argument("--out", type=Path, default=Path("demo"))

@@ -120,9 +120,8 @@ def find_targets(share: NDArray[np.float64], names: list[str], least: float, ope
         for number, name in enumerate(names, 1)
     ]
     if open_name:
-        whole = "building" if len(names) == 1 and names[0] == "building" else "labelled class"
-        rule = f"under 10% {names[0] if len(names) == 1 else whole}"
-        found.append(Target(open_name, rule, known & (share[:, 0] > 0.9), known))
+        what = names[0] if len(names) == 1 else "of all classes"
+        found.append(Target(open_name, f"under 10% {what}", known & (share[:, 0] > 0.9), known))
     return [target for target in found if target.positive.sum() >= _LEAST_POSITIVE and not target.positive[known].all()]
 
 

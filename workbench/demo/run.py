@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from workbench.session import Session
 log = logging.getLogger(__name__)
 _TRAIN_SHARE, _GAP_SHARE = 0.65, 0.05
 _STRIP = 1024
-_TIMES = 5
+_TIMES = 20
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Plan:
     Attributes:
         imagery: raster to work on.
         truth: mask on the same grid: 0, 1...n, 255 where nobody looked.
-        classes: names of 1...n.
+        classes: names of 1...n; further numbers of the mask are called ``class 2`` and so on.
         out: folder for everything that is made.
         train_rows: rows whose truth the analyst may trace; 65 % of the known rows when None.
         test_rows: rows that only the last figures see; the last 30 % when None.
@@ -63,6 +63,7 @@ class Plan:
         unet_weights: of that encoder.
         unet_classes: classes the U-Net learns; all when None.
         searched: classes to look for; all when None.
+        chip: size of the training chips, pixels.
         minutes: most time for training.
         epochs: most epochs.
     """
@@ -84,6 +85,7 @@ class Plan:
     unet_weights: Path | None = None
     unet_classes: list[str] | None = None
     searched: list[str] | None = None
+    chip: int = 512
     minutes: float = 12.0
     epochs: int = 20
 
@@ -124,6 +126,7 @@ def play_loop(plan: Plan, progress: Progress | None = None) -> Played:
             f"{truth.name} is {truth.width} x {truth.height} pixels and {raster.name} {raster.width} x {raster.height}. "
             "The truth must lie on the imagery's own grid."
         )
+    plan = replace(plan, classes=_all_names(plan.classes, truth))
     plan.out.mkdir(parents=True, exist_ok=True)
     with shown_progress(progress) as shown:
         seconds: dict[str, float] = {}
@@ -247,7 +250,7 @@ def _trace(truth: Raster, rows: tuple[int, int]) -> tuple[list[tuple[int, BaseGe
 def _train(played: Played, progress: Progress) -> None:
     plan, session = played.plan, _need(played.session)
     with _timed(played.seconds, "chips"):
-        played.chips = session.export_chips(_fresh(plan.out, "chips"), progress=progress)
+        played.chips = session.export_chips(_fresh(plan.out, "chips"), chip=plan.chip, progress=progress)
     with _timed(played.seconds, "training"):
         played.run = train_unet(
             played.chips,
@@ -293,6 +296,19 @@ def classify(probability: Raster, top: int, bottom: int, threshold: float = 0.5)
     return found
 
 
+def _all_names(names: list[str], truth: Raster) -> list[str]:
+    """A name for every class of the mask: those given, then ``class 2`` and so on."""
+    highest = 0
+    for top in range(0, truth.height, _STRIP):
+        rows = read_rows(truth, top, min(truth.height, top + _STRIP))
+        highest = max(highest, int(rows[rows != IGNORE].max(initial=0)))
+    if highest == 0:
+        raise RasterRefused(
+            f"{truth.name} shows no class at all. Give a mask with 0, class numbers from 1, and 255 for unknown."
+        )
+    return names + [f"class {number}" for number in range(len(names) + 1, highest + 1)]
+
+
 def _rows(plan: Plan, truth: Raster) -> tuple[tuple[int, int], tuple[int, int]]:
     """Training and test rows: as given, else the first 65 % and the last 30 % of the rows that are known."""
     if plan.train_rows and plan.test_rows:
@@ -302,8 +318,6 @@ def _rows(plan: Plan, truth: Raster) -> tuple[tuple[int, int], tuple[int, int]]:
         for top in range(0, truth.height, 128)
         if (read_rows(truth, top, min(truth.height, top + 128)) != IGNORE).any()
     ]
-    if not known:
-        raise RasterRefused(f"{truth.name} is 255 (unknown) everywhere. Give a mask with 0 and class numbers.")
     first, last = known[0], min(truth.height, known[-1] + 128)
     length = last - first
     train = plan.train_rows or (first, first + int(length * _TRAIN_SHARE))

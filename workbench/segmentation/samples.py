@@ -135,9 +135,12 @@ def load_samples(chips: Chips, split: Split, normalisation: Normalisation) -> li
 
 
 def fit_normalisation(chips: Chips) -> Normalisation:
-    """Mean and standard deviation of each band over the valid pixels of the training chips, after the stretch."""
+    """Mean and standard deviation of each band over the valid pixels of the training chips, after the stretch.
+
+    Of all chips where none is for training; the trainer refuses those in words that count them.
+    """
     count, total, squares = 0, np.zeros(0), np.zeros(0)
-    for chip in chips.of("train"):
+    for chip in chips.of("train") or chips.records:
         pixels = _raster(chips, chip.image).read()
         valid = ~np.ma.getmaskarray(pixels)[0]
         unit = chips.stretch[chip.raster].to_unit(pixels)[:, valid].astype(np.float64)  # (bands, valid pixels)

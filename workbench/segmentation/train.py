@@ -94,7 +94,6 @@ def train_unet(
     chips = chips if isinstance(chips, Chips) else open_chips(chips)
     folder = _run_folder(Path(out), overwrite)
     _check_sizes(batch, crop, epochs)
-    _require_both_parts(chips)
     encoder = encoder or default_encoder(weights)
     learning_rate = learning_rate or (_RATE_SMALL if encoder == SMALL else _RATE)
     classes, highest = chips.classes, highest_id(chips.classes)
@@ -261,15 +260,6 @@ def _pieces(samples: Sequence[Sample]) -> Iterator[tuple[Tensor, Tensor]]:
                 fill = (0, -mask.shape[1] % STRIDE, 0, -mask.shape[0] % STRIDE)
                 image = F.pad(image, fill)[None].contiguous(memory_format=torch.channels_last)
                 yield image, F.pad(mask, fill, value=IGNORE)[None]
-
-
-def _require_both_parts(chips: Chips) -> None:
-    counts = {split: len(chips.of(split)) for split in ("train", "validation")}
-    if not all(counts.values()):
-        raise TrainingRefused(
-            f"{chips.folder} holds {counts['train']} training and {counts['validation']} validation chips; at least one of "
-            "each is needed. Label more ground, or export smaller chips."
-        )
 
 
 def _check_sizes(batch: int, crop: int, epochs: int) -> None:
