@@ -1,6 +1,6 @@
 # make demo    set up, paint the bundled scene, play the whole loop on it, leave demo/report.md
 # make test    set up and run every test;  make test-fast  the quick ones (under five minutes)
-# TORCH=cpu    install torch without its CUDA parts (about 4 GB less)
+# TORCH=cpu    install torch without its CUDA parts (several GB less)
 PYTHON ?= python3
 OPEN ?= 1
 VENV := .venv
