@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.errors import WorkbenchError
-from workbench.files import existing_parent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,9 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         options.run(options)
-    except (WorkbenchError, ValueError) as error:
-        if not isinstance(error, WorkbenchError) and not getattr(options, "debug", False):
-            raise
+    except WorkbenchError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 2
     except KeyboardInterrupt:
@@ -149,7 +146,6 @@ def _demo(options: argparse.Namespace) -> None:
 def _scene(options: argparse.Namespace) -> None:
     from workbench.imagery.synthetic import paint_scene
 
-    existing_parent(options.out)
     _say(f"wrote {paint_scene(options.out, size=options.size, seed=options.seed).imagery}")
 
 

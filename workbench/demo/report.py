@@ -31,7 +31,6 @@ _STAGES = {
     "polygons": "outline polygons",
     "scores": "compare with the truth",
     "report": "draw this report",
-    "scene": "paint the scene",
 }
 
 

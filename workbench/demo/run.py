@@ -22,7 +22,7 @@ from shapely.geometry.base import BaseGeometry
 from workbench.demo.analyst import IGNORE, Search, find_targets, play_often, read_rows, shares
 from workbench.descriptors.archive import Archive
 from workbench.descriptors.build import build_archive
-from workbench.errors import RasterRefused
+from workbench.errors import QueryInvalid, RasterRefused
 from workbench.files import slug, write_json
 from workbench.imagery.opening import open_imagery
 from workbench.imagery.rasters import Raster
@@ -348,10 +348,14 @@ def _round(value: float) -> float | None:
 
 
 def parse_rows(text: str) -> tuple[int, int]:
-    """``A:B`` as a pair of rows, A < B."""
+    """``A:B`` as a pair of rows, A < B.
+
+    Raises:
+        QueryInvalid: it is anything else.
+    """
     first, _, last = text.partition(":")
     if not (first.isdigit() and last.isdigit() and int(first) < int(last)):
-        raise ValueError(f"{text!r} is no range of rows; expected A:B with A < B, as in 3584:6144.")
+        raise QueryInvalid(f"{text!r} is no range of rows; expected A:B with A < B, as in 3584:6144.")
     return int(first), int(last)
 
 

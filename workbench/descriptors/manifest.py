@@ -190,11 +190,6 @@ def read_manifest(folder: Path) -> Manifest:
         ) from error
 
 
-def with_centring(manifest: Manifest, version: int) -> Manifest:
-    """The manifest with another fit of the centring."""
-    return replace(manifest, centring=version)
-
-
 def _absolute(raster: Raster) -> tuple[str, ...]:
     return tuple(str(path) if str(path).startswith("/vsi") else str(path.resolve()) for path in raster.paths)
 

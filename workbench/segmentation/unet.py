@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torchvision.models import get_model_weights
 
-from workbench.descriptors.encoders import read_state_dict
+from workbench.descriptors.encoders import cached_weights, read_state_dict
 from workbench.errors import WeightsUnavailable
 from workbench.files import atomic_write
 from workbench.imagery.render import Stretch
@@ -114,7 +113,7 @@ def build_unet(encoder: str, bands: int, classes: int, weights: str | Path | Non
             f"{Path(weights).name} cannot be used: the small U-Net starts from random weights. Leave weights out."
         )
     network = _plain_unet(encoder, bands, classes)
-    path = Path(weights) if weights is not None else _cached(encoder)
+    path = Path(weights) if weights is not None else cached_weights(encoder)
     if path is None:
         log.info("no ImageNet weights for %s on this machine: training starts from random weights", encoder)
     else:
@@ -124,7 +123,7 @@ def build_unet(encoder: str, bands: int, classes: int, weights: str | Path | Non
 
 def default_encoder(weights: str | Path | None) -> str:
     """The encoder to take where none is named: a pretrained one if that can be had, else the small U-Net."""
-    return "mobilenet_v2" if weights is not None or _cached("mobilenet_v2") else SMALL
+    return "mobilenet_v2" if weights is not None or cached_weights("mobilenet_v2") else SMALL
 
 
 def save_model(model: Model, path: str | Path) -> None:
@@ -193,15 +192,6 @@ def _spread(kernels: Tensor, bands: int) -> Tensor:
     """Repeat first-layer kernels (out, 3, rows, cols) over ``bands`` inputs, keeping the size of their response."""
     given = kernels.shape[1]
     return kernels if given == bands else kernels[:, [band % given for band in range(bands)]] * (given / bands)
-
-
-def _cached(encoder: str) -> Path | None:
-    """Torchvision's own file for an encoder in the torch hub cache, if an earlier download left it there."""
-    if encoder not in ENCODERS or encoder == SMALL:
-        return None
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    files = (folder / str(weights.url).rsplit("/", 1)[-1] for weights in get_model_weights(encoder))
-    return next((file for file in files if file.is_file()), None)
 
 
 def _card(record: dict[str, Any]) -> ModelCard:

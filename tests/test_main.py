@@ -1,0 +1,58 @@
+"""The terminal says what a library call would: results on standard output, one clear message when something is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+
+from workbench.__main__ import main
+
+
+@pytest.fixture
+def raster(tmp_path: Path) -> Path:
+    path = tmp_path / "north.tif"
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 256, 256), dtype=np.uint8)
+    profile = {"driver": "GTiff", "width": 256, "height": 256, "count": 3, "dtype": "uint8", "compress": "deflate"}
+    with rasterio.open(path, "w", crs="EPSG:32632", transform=from_origin(560_000, 6_230_000, 1, 1), **profile) as file:
+        file.write(pixels)
+    return path
+
+
+def test_an_archive_is_built_and_searched_and_its_hits_labelled(
+    raster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive, labels = str(tmp_path / "archive"), str(tmp_path / "labels")
+    assert main(["build", str(raster), archive, "--tile", "64", "--encoder", "texture"]) == 0
+    capsys.readouterr()
+    assert main(["search", archive, "--labels", labels, "--tile", "3", "-k", "4", "--label", "roof"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("\t")[0] for line in lines[1:5]] == ["1", "2", "3", "4"]
+    assert lines[1].split("\t")[1] == "3"
+    assert main(["export", archive, "--labels", labels, "--gis", str(tmp_path / "labels.gpkg")]) == 0
+    assert (tmp_path / "labels.gpkg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["build", "nowhere.tif", "archive"], "nowhere.tif"),
+        (["search", "no-archive", "--tile", "0"], "no-archive"),
+        (["demo", "--imagery", "RASTER", "--out", "out"], "--truth"),
+        (["demo", "--imagery", "RASTER", "--truth", "RASTER", "--train-rows", "9:3", "--out", "out"], "9:3"),
+    ],
+)
+def test_what_is_wrong_is_one_message_and_exit_status_2(
+    raster: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    named: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([str(raster) if word == "RASTER" else word for word in arguments]) == 2
+    assert named in capsys.readouterr().err
