@@ -1,40 +1,41 @@
-"""One analyst's work on one archive: what is searched, found, labelled and trained, and every verb that changes it."""
+"""One analyst's work on one archive: what is searched and shown, and every verb of the screen."""
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
-import traitlets
 from numpy.typing import NDArray
+from rasterio.windows import Window
+from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
 from workbench.descriptors.archive import Archive, open_archive
-from workbench.errors import QueryInvalid
+from workbench.errors import QueryInvalid, RasterRefused, WorkbenchError
 from workbench.imagery.render import thumbnail
-from workbench.jobs import Job, Jobs, Progress
-from workbench.labels.export import Chips, export_chips
-from workbench.labels.gis import ImportReport, export_gis, import_vectors
-from workbench.labels.store import LabelStore, Place
-from workbench.search.index import Hit, Hits, Index, Scorer
-from workbench.search.places import Places, tile_outline
-from workbench.search.query import describe_file, describe_shape, raster_under, tile_at
+from workbench.labels.store import LabelStore
+from workbench.resume import Resumed, read_state, state_path, unpack
+from workbench.search.index import Hits, Index, Scorer
+from workbench.search.query import describe_file, describe_shape, tile_at
 from workbench.search.refine import refine
+from workbench.state import PAGE, STRETCHES
+from workbench.teaching import Labelled, Teaching, polygons_path
+
+__all__ = ["Labelled", "Session"]
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
+ON_SCREEN = 200
+"""Hits that a search from the screen asks for."""
 _OUTLINES_USED = 100
-Labelled = Hits | Hit | Sequence[Hit] | Sequence[int] | int | BaseGeometry
+_RING_POINTS = 200
+_TOOL_VALUES = {"positive": 1, "negative": -1, "unlabel": 0}
 
 
-class Session(traitlets.HasTraits):
-    """The observable state of one piece of work; views observe it and hold no state of their own.
+class Session(Teaching):
+    """One piece of work on an archive: the state that views show, and every verb that changes it.
 
     Every verb may be called from any thread; one lock guards the state. A verb that fails raises and changes nothing.
 
@@ -42,45 +43,28 @@ class Session(traitlets.HasTraits):
         archive: to search, or its folder.
         labels: folder of the label log, or an open store.
         by: who labels; the login name when None.
-
-    Attributes:
-        scorer: what ranks the archive now; None before the first search.
-        hits: the answer to it.
-        query: where the search started, in words.
-        class_name: the class that is being looked for.
-        labels_version: goes up with every change of the labels.
-        status: what happened last, in words.
-        job: the running or last background job.
-        progress: how far it is, in words.
-        model: the last trained U-Net.
-        prediction: the last probability raster.
-        polygons: what was outlined in it.
+        resume: show what was shown last on these labels, and keep what is shown now.
     """
 
-    scorer = traitlets.Instance(Scorer, allow_none=True)
-    hits = traitlets.Instance(Hits, args=())
-    query = traitlets.Unicode()
-    class_name = traitlets.Unicode()
-    labels_version = traitlets.Int()
-    status = traitlets.Unicode()
-    job = traitlets.Instance(Job, allow_none=True)
-    progress = traitlets.Unicode()
-    model = traitlets.Instance(Path, allow_none=True)
-    prediction = traitlets.Instance(Path, allow_none=True)
-    polygons = traitlets.Instance(gpd.GeoDataFrame, allow_none=True)
-
     def __init__(
-        self, archive: Archive | str | Path, labels: LabelStore | str | Path, *, by: str | None = None
+        self,
+        archive: Archive | str | Path,
+        labels: LabelStore | str | Path,
+        *,
+        by: str | None = None,
+        resume: bool = False,
     ) -> None:
-        super().__init__()
-        self._lock = threading.RLock()
-        self.archive = archive if isinstance(archive, Archive) else open_archive(archive)
-        self.store = labels if isinstance(labels, LabelStore) else LabelStore(labels, by=by)
-        self.index = Index(self.archive)
-        self.jobs = Jobs()
-        self._places = Places(self.archive)
-        self._query_vector: NDArray[np.float32] | None = None
-        self.status = " ".join((*self.archive.problems, *self.store.problems))
+        archive = archive if isinstance(archive, Archive) else open_archive(archive)
+        store = labels if isinstance(labels, LabelStore) else LabelStore(labels, by=by)
+        kept = state_path(store.folder, store.by) if resume else None
+        super().__init__(archive, store, kept)
+        self.index = Index(archive)
+        problems = " ".join((*archive.problems, *store.problems))
+        self.status, self.alarm = problems, bool(problems)
+        state = None if kept is None else read_state(kept, archive)
+        if state is not None:
+            self._resume(state)
+        self.show_labels()
 
     def search(
         self,
@@ -115,20 +99,22 @@ class Session(traitlets.HasTraits):
             raise QueryInvalid(
                 f"Got {' and '.join(chosen) or 'no example'}; give one of tile, lon and lat, shape, or image."
             )
+        ring: list[list[float]] = []
         if lon is not None and lat is not None:
             tile = tile_at(self.archive, lon, lat)
         if tile is not None:
-            vector, words = self.archive.vectors[self._checked(tile)], f"tile {tile:,}"
+            vector, words = self.archive.vectors[self.checked(tile)], f"tile {tile:,}"
+            ring = self.ring(tile)
         elif shape is not None:
             vector, words = describe_shape(self.archive, shape, crs), "a drawn outline"
+            ring = _ring(shape) if crs == "EPSG:4326" else []
         else:
             vector, words = describe_file(self.archive, str(image)), f"the image {Path(str(image)).name}"
         scorer = Scorer(vector, kind="nearest neighbours of one example")
-        hits = self.index.search(scorer, k, where)
-        with self._lock, self.hold_trait_notifications():
+        with self._lock:
+            hits = self._rank(scorer, k, where)
             self._query_vector = vector
-            self.query, self.scorer, self.hits = words, scorer, hits
-            self.status = f"{len(hits)} hits like {words}."
+            self._show_hits(scorer, hits, f"{len(hits)} hits like {words}.", query=words, query_ring=ring)
         return hits
 
     def refine(self, class_name: str | None = None, *, k: int = 50, where: NDArray[np.bool_] | None = None) -> Hits:
@@ -148,218 +134,168 @@ class Session(traitlets.HasTraits):
             name = class_name or self.class_name
             positives, negatives = self._examples(name, 1), self._examples(name, -1)
             scorer = refine(positives, negatives, self.archive.vectors, query=self._query_vector)
-            hits = self.index.search(scorer, k, where)
-            with self.hold_trait_notifications():
-                self.class_name, self.scorer, self.hits = name, scorer, hits
-                self.status = f"{len(hits)} hits for {name or 'the query'} by {scorer.kind}."
+            hits = self._rank(scorer, k, where)
+            said = f"{len(hits)} hits for {name or 'the query'} by {scorer.kind}."
+            self._show_hits(scorer, hits, said, class_name=name)
         return hits
 
-    def label(
-        self, what: Labelled, class_name: str | None = None, *, value: int = 1, crs: str | None = "EPSG:4326"
-    ) -> str:
-        """Label hits, tiles or an outline: +1 it is there, -1 it is not, 0 takes a label back; on disk when it returns.
-
-        Args:
-            what: hits, tile numbers, or a polygon.
-            class_name: the class; the one labelled last when None.
-            value: +1, -1 or 0.
-            crs: of a polygon; None: pixels of the first raster.
-
-        Returns:
-            what was done, in words.
+    def act_at(self, lon: float, lat: float) -> None:
+        """Do at a place what the tool says: search like the tile there, or label it.
 
         Raises:
-            LabelInvalid: nothing to label, or no class.
-            LabelNotSaved: it could not be written and does not count.
+            QueryInvalid: no tile is there, or the tool wants an outline.
+            LabelNotSaved: the label could not be written.
         """
-        name = class_name or self.class_name
-        if isinstance(what, BaseGeometry):
-            places = [self._outline_place(what, crs)]
+        if self.tool == "complete":
+            raise QueryInvalid("An area cannot be declared complete by a click. Draw its outline on the map.")
+        if self.tool == "search":
+            self.search(lon=lon, lat=lat, k=ON_SCREEN)
         else:
-            places = [self._tile_place(number) for number in _numbers(what)]
-        with self._lock:
-            said = self.store.add(places, name, value)
-            self._labels_changed(said, name)
-        return said
+            tile = tile_at(self.archive, lon, lat)
+            self.label([tile], value=_TOOL_VALUES[self.tool])
+            self.set_state(selected=tile)
 
-    def undo(self) -> str | None:
-        """Take back what was said last; None when there is nothing."""
-        with self._lock:
-            said = self.store.undo()
-            self._labels_changed(said or "There is nothing to undo.")
-        return said
+    def act_on(self, shape: BaseGeometry) -> None:
+        """Do with an outline (lon, lat) what the tool says: search like it, label it, or declare it complete.
 
-    def redo(self) -> str | None:
-        """Say again what was undone last; None when there is nothing."""
-        with self._lock:
-            said = self.store.redo()
-            self._labels_changed(said or "There is nothing to redo.")
-        return said
+        Raises:
+            QueryInvalid: it touches no imagery.
+            LabelNotSaved: the label could not be written.
+        """
+        if self.tool == "complete":
+            self.declare_complete(shape)
+        elif self.tool == "search":
+            self.search(shape=shape, k=ON_SCREEN)
+        else:
+            self.label(shape, value=_TOOL_VALUES[self.tool])
 
-    def declare_complete(self, area: BaseGeometry, crs: str | None = "EPSG:4326") -> str:
-        """Declare that inside an area every object of every class is outlined, so that the rest of it is background."""
-        with self._lock:
-            said = self.store.declare_complete([self._outline_place(area, crs)])
-            self._labels_changed(said)
-        return said
+    def go_to_page(self, page: int) -> None:
+        """Show another page of the hits, the nearest there is; its first card is selected."""
+        page = max(0, min(page, self.pages - 1))
+        shown = self.hits[page * PAGE : (page + 1) * PAGE]
+        self.set_state(page=page, selected=shown[0].number if len(shown) else -1)
 
-    def import_labels(
-        self,
-        source: str | Path | gpd.GeoDataFrame,
-        class_name: str | None = None,
-        *,
-        class_column: str | None = None,
-        value: int = 1,
-        crs: str | None = None,
-    ) -> ImportReport:
-        """Label every polygon of a vector file, in any CRS, as one event; see `labels.gis.import_vectors`."""
-        with self._lock:
-            report = import_vectors(
-                source,
-                self.archive.imagery,
-                self.store,
-                class_name=class_name,
-                class_column=class_column,
-                value=value,
-                crs=crs,
-            )
-            self._labels_changed(report.words, class_name)
-        return report
+    @property
+    def pages(self) -> int:
+        """How many pages the hits fill."""
+        return -(-len(self.hits) // PAGE)
 
-    def export_labels(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the labels for a GIS, see `labels.gis.export_gis`."""
-        return export_gis(self.store, path, overwrite=overwrite)
+    def page_hits(self) -> Hits:
+        """The hits on the page that is shown."""
+        return self.hits[self.page * PAGE : (self.page + 1) * PAGE]
 
-    def labelled(self, class_name: str | None = None) -> NDArray[np.bool_]:
-        """Which tiles count as labelled for a class (any class when None): IoU of 0.5 with a labelled place, (n,)."""
-        found = np.zeros(len(self.archive), bool)
-        for label in self.store.labels(class_name):
-            place = self._places.pixels(label.place.raster, label.place.geometry, label.place.crs)
-            if place is not None:
-                found[self._places.overlapping(*place)] = True
-        return found
-
-    def export_chips(
-        self, folder: str | Path, *, chip: int = 512, progress: Progress | None = None, **split: float
-    ) -> Chips:
-        """Write the labels as training chips, see `labels.export.export_chips` (``split``: block_m, buffer_m, validation)."""
-        self._require_unchanged()
-        return export_chips(self.store, self.archive.imagery, folder, chip=chip, progress=progress, **split)  # type: ignore[arg-type]
+    def show_stretch(self, name: str) -> None:
+        """Stretch the imagery on the map another way, one of `state.STRETCHES`; what was searched does not change."""
+        if name not in STRETCHES:
+            raise QueryInvalid(f"There is no stretch {name!r}. Choose one of {', '.join(STRETCHES)}.")
+        self.layers.set_stretch(name)
+        self.set_state(stretch=name, layers_version=self.layers_version + 1)
 
     def thumbnail(self, number: int, pixels: int = 128) -> bytes:
         """A tile as JPEG, from the raster that was searched and with the stretch it was searched with."""
-        tile = self.archive.tile(self._checked(number))
+        tile = self.archive.tile(self.checked(number))
         return thumbnail(self.archive.imagery[tile.raster], tile.window, self.archive.stretch(tile.raster), pixels)
 
-    def start(self, name: str, work: Callable[[Progress], T], then: Callable[[T], None] | None = None) -> Job[T]:
-        """Run long work in the background; progress, status and the error, if there is one, appear as traits.
+    def context(self, number: int, pixels: int = 384, around: float = 1.0) -> bytes:
+        """A tile in the middle of its surroundings, ``around`` tile sizes on each side, as JPEG."""
+        tile = self.archive.tile(self.checked(number))
+        margin = round(tile.size * around)
+        side = tile.size + 2 * margin
+        window = Window(tile.col - margin, tile.row - margin, side, side)
+        return thumbnail(self.archive.imagery[tile.raster], window, self.archive.stretch(tile.raster), pixels)
 
-        Args:
-            name: what it does, in words.
-            work: called in a thread of its own with a progress object.
-            then: called with the result, in that thread.
+    def ring(self, number: int) -> list[list[float]]:
+        """Outline of a tile as [[lat, lon], ...]; empty when its raster has no place on earth."""
+        try:
+            return _ring(self.archive.footprint(number, "EPSG:4326"))
+        except RasterRefused:
+            return []
 
-        Raises:
-            Busy: another job is running.
-        """
+    def tile_text(self, number: int) -> str:
+        """Where a tile comes from and how large it is, in words: south.tif, 256 px = 34 m."""
+        tile = self.archive.tile(self.checked(number))
+        raster = self.archive.imagery[tile.raster]
+        ground = f" = {tile.size * max(raster.pixel_size_m):.4g} m" if raster.mappable else ""
+        return f"{raster.name}, {tile.size} px{ground}"
 
-        def whole(progress: Progress) -> T:
-            value = work(progress)
-            if then is not None:
-                then(value)
-            return value
-
-        def ended(job: Job[T]) -> None:
-            with self.hold_trait_notifications():
-                self.progress = ""
-                self.status = f"{name}: done." if job.state == "done" else f"{name}: {job.error}"
-
-        job = self.jobs.start(name, whole, ended, lambda job: setattr(self, "progress", job.progress.text()))
-        self.job = job
-        return job
-
-    def train(self, folder: str | Path, out: str | Path, **options: object) -> Job[Path]:
-        """Export chips to ``folder`` and train a U-Net into ``out`` in the background; `model` is set when it is done."""
-        from workbench.segmentation.train import train_unet
-
-        def work(progress: Progress) -> Path:
-            chips = self.export_chips(folder, progress=progress)
-            return train_unet(chips, out, progress=progress, **options).model  # type: ignore[arg-type]
-
-        return self.start("training", work, lambda model: setattr(self, "model", model))
-
-    def predict(self, out: str | Path, model: str | Path | None = None) -> Job[Path]:
-        """Run the last (or given) U-Net over all imagery in the background; `prediction` and `polygons` are set then."""
-        from workbench.segmentation.polygons import polygonize
-        from workbench.segmentation.predict import predict
-
-        chosen = model or self.model
-        if chosen is None:
-            raise QueryInvalid("There is no U-Net yet. Train one first, or give model=PATH.")
-
-        def done(path: Path) -> None:
-            rasters = sorted(path.glob("*.tif")) if path.is_dir() else [path]
-            frames = [polygonize(raster) for raster in rasters]
-            with self.hold_trait_notifications():
-                self.prediction = path
-                self.polygons = (
-                    frames[0] if len(frames) == 1 else pd.concat([frame.to_crs(frames[0].crs) for frame in frames])
-                )
-
-        return self.start(
-            "prediction", lambda progress: predict(self.archive.imagery, chosen, out, progress=progress), done
-        )
+    def warm_up(self) -> None:
+        """Load what the first click needs: descriptors, encoder and thumbnail code; failures wait for that click."""
+        try:
+            self.index.scores(Scorer(self.archive.vectors[0]))
+            self.thumbnail(0)
+            _ = self.archive.encoder
+        except WorkbenchError as error:
+            log.info("Not warmed up: %s", error)
 
     def close(self) -> None:
         """Stop background work and let go of every observer."""
         self.jobs.close()
         self.unobserve_all()
 
+    def _rank(self, scorer: Scorer, k: int, where: NDArray[np.bool_] | None) -> Hits:
+        if k < 0:
+            raise QueryInvalid(f"k is {k}; expected 0 or more hits.")
+        scores = self.index.scores(scorer)
+        hits = self.index.top(scores, k, where)
+        self.layers.set_scores(scores)
+        return hits
+
+    def _show_hits(self, scorer: Scorer, hits: Hits, said: str, **more: Any) -> None:
+        self.set_state(
+            scorer=scorer,
+            hits=hits,
+            page=0,
+            selected=hits[0].number if len(hits) else -1,
+            hovered=-1,
+            layers_version=self.layers_version + 1,
+            status=said,
+            **more,
+        )
+
     def _examples(self, class_name: str, value: int) -> NDArray[np.float32]:
         labels = [label for label in self.store.labels(class_name) if label.value == value] if class_name else []
-        found = [self._places.pixels(label.place.raster, label.place.geometry, label.place.crs) for label in labels]
+        found = [self.places.pixels(label.place.raster, label.place.geometry, label.place.crs) for label in labels]
         here = [place for place in found if place is not None]
-        tiles = [place for place in here if self._places.tile_of(*place) is not None]
-        outlines = [place for place in here if self._places.tile_of(*place) is None]
+        tiles = [place for place in here if self.places.tile_of(*place) is not None]
+        outlines = [place for place in here if self.places.tile_of(*place) is None]
         if len(outlines) > _OUTLINES_USED:
             drawn = np.random.default_rng(0).choice(len(outlines), _OUTLINES_USED, replace=False)
             outlines = [outlines[place] for place in drawn]
-        vectors = [self._places.descriptor(*place) for place in tiles + outlines]
+        vectors = [self.places.descriptor(*place) for place in tiles + outlines]
         return np.array(vectors, np.float32).reshape(-1, self.archive.manifest.dim)
 
-    def _tile_place(self, number: int) -> Place:
-        fingerprint, outline, crs = tile_outline(self.archive, self._checked(number))
-        raster = self.archive.imagery.by_fingerprint(fingerprint)
-        return Place(fingerprint, outline, crs, raster.date)
+    def _resume(self, state: Resumed) -> None:
+        """Show again what was shown when the state was kept."""
+        scorer = state.scorer()
+        self._query_vector = unpack(state.query_vector) if state.query_vector else None
+        values: dict[str, Any] = {
+            name: getattr(state, name)
+            for name in ("query", "query_ring", "page", "selected", "class_name", "map_view", "shown")
+        }
+        if scorer is not None:
+            self.layers.set_scores(self.index.scores(scorer))
+            values |= {"scorer": scorer, "hits": state.hits(self.archive)}
+        if state.stretch in STRETCHES:
+            self.layers.set_stretch(state.stretch)
+            values["stretch"] = state.stretch
+        if state.model and Path(state.model).is_file():
+            values["model"] = Path(state.model)
+        self.set_state(**values)
+        if state.prediction and Path(state.prediction).exists():
+            self._resume_map(Path(state.prediction))
 
-    def _outline_place(self, shape: BaseGeometry, crs: str | None) -> Place:
-        position, pixels = raster_under(self.archive, shape, crs)
-        raster = self.archive.imagery[position]
-        return Place(raster.fingerprint, raster.from_pixels(pixels), raster.crs, raster.date)
-
-    def _checked(self, number: int) -> int:
-        if not 0 <= number < len(self.archive):
-            raise QueryInvalid(
-                f"There is no tile {number}; the archive's tiles go from 0 to {len(self.archive) - 1:,}."
-            )
-        return int(number)
-
-    def _labels_changed(self, said: str, class_name: str | None = None) -> None:
-        with self.hold_trait_notifications():
-            self.class_name = class_name or self.class_name
-            self.labels_version += 1
-            self.status = said
-
-    def _require_unchanged(self) -> None:
-        from workbench.errors import RasterChanged
-
-        changed = [raster.name for raster in self.archive.imagery if not raster.unchanged()]
-        if changed:
-            raise RasterChanged(
-                f"{', '.join(changed[:3])} changed or vanished since it was indexed. Run build_archive again before training."
-            )
+    def _resume_map(self, prediction: Path) -> None:
+        path = polygons_path(prediction)
+        try:
+            self.show_map(prediction, gpd.read_file(path) if path.is_file() else None)
+        except (WorkbenchError, OSError, ValueError, RuntimeError) as error:
+            log.warning("%s cannot be shown again: %s", prediction.name, error)
 
 
-def _numbers(what: Hits | Hit | Sequence[Hit] | Sequence[int] | int) -> Iterable[int]:
-    items = what if isinstance(what, Iterable) else [what]
-    return [item.number if isinstance(item, Hit) else int(item) for item in items]
+def _ring(shape: BaseGeometry) -> list[list[float]]:
+    """The outer ring of a polygon in lon, lat as [[lat, lon], ...], of at most 200 points."""
+    outer = shape if isinstance(shape, Polygon) else shape.convex_hull
+    ring = outer.exterior if isinstance(outer, Polygon) else outer.envelope.exterior
+    points = list(ring.coords)
+    step = max(1, -(-len(points) // _RING_POINTS))
+    return [[float(point[1]), float(point[0])] for point in points[::step]]

@@ -1,0 +1,200 @@
+"""What one piece of work consists of, as traits that views observe: set whole, in one lock, kept on disk, failures in words."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import geopandas as gpd
+import numpy as np
+import traitlets
+from numpy.typing import NDArray
+
+from workbench.descriptors.archive import Archive
+from workbench.errors import WorkbenchError
+from workbench.jobs import Job, Jobs, Progress
+from workbench.layers import HEAT, IMAGERY, LABELS, POLYGONS, PREDICTION
+from workbench.resume import Resumed, pack, write_state
+from workbench.search.index import Hits, Scorer
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+PAGE = 20
+"""Cards on a page."""
+TOOLS = ("search", "positive", "negative", "unlabel", "complete")
+"""What a click or an outline on the map does."""
+STRETCHES = ("as searched", "2-98 %", "full range")
+_KEPT = frozenset(
+    ("query", "query_ring", "scorer", "hits", "page", "selected", "class_name", "map_view", "shown", "stretch")
+) | {"model", "prediction"}
+_PROGRESS_S = 0.2
+
+
+class State(traitlets.HasTraits):
+    """The observable state of one piece of work; views observe it and hold no state of their own.
+
+    Attributes:
+        scorer: what ranks the archive now; None before the first search.
+        hits: the answer to it.
+        query: where the search started, in words.
+        query_ring: outline of the example, [[lat, lon], ...]; empty without one on earth.
+        page: of the hits that is shown, from 0.
+        selected: tile that keys act on; -1 for none.
+        hovered: tile under the pointer, on a card or on the map; -1 for none.
+        class_name: the class that is being looked for.
+        labels_version: goes up with every change of the labels.
+        tool: what a click or an outline on the map does, one of `TOOLS`.
+        map_view: lat, lon (degrees) and zoom of the map; empty: the whole imagery.
+        shown: layers on the map, by number.
+        stretch: of the imagery on the map, one of `STRETCHES`.
+        layers_version: goes up with every change of what a layer shows.
+        status: what happened last, in words.
+        alarm: whether that is a failure.
+        job: the running or last background job.
+        progress: how far it is, in words; empty when none runs.
+        fraction: of its stage that is done, 0 to 1; -1 when none runs.
+        curve: a row per epoch of the running or last training: epoch, train_loss, val_loss, iou.
+        model: the last trained U-Net.
+        prediction: the last probability raster, or folder of them.
+        polygons: what was outlined in it.
+    """
+
+    scorer = traitlets.Instance(Scorer, allow_none=True)
+    hits = traitlets.Instance(Hits, args=())
+    query = traitlets.Unicode()
+    query_ring = traitlets.List()
+    page = traitlets.Int()
+    selected = traitlets.Int(-1)
+    hovered = traitlets.Int(-1)
+    class_name = traitlets.Unicode()
+    labels_version = traitlets.Int()
+    tool = traitlets.Enum(TOOLS, default_value="search")
+    map_view = traitlets.Dict()
+    shown = traitlets.List(traitlets.Int(), default_value=[IMAGERY, HEAT, PREDICTION, POLYGONS, LABELS])
+    stretch = traitlets.Enum(STRETCHES, default_value=STRETCHES[0])
+    layers_version = traitlets.Int()
+    status = traitlets.Unicode()
+    alarm = traitlets.Bool()
+    job = traitlets.Instance(Job, allow_none=True)
+    progress = traitlets.Unicode()
+    fraction = traitlets.Float(-1.0)
+    curve = traitlets.List()
+    model = traitlets.Instance(Path, allow_none=True)
+    prediction = traitlets.Instance(Path, allow_none=True)
+    polygons = traitlets.Instance(gpd.GeoDataFrame, allow_none=True)
+
+    def __init__(self, archive: Archive, kept: Path | None = None) -> None:
+        super().__init__()
+        self.archive = archive
+        self.jobs = Jobs()
+        self.last_error = ""
+        self._kept = kept
+        self._lock = threading.RLock()
+        self._query_vector: NDArray[np.float32] | None = None
+        self._told = 0.0
+
+    def set_state(self, **values: Any) -> None:
+        """Set traits together: observers see all of them changed, and what a new kernel needs is kept on disk after."""
+        if "status" in values:
+            values.setdefault("alarm", False)
+        with self._lock:
+            with self.hold_trait_notifications():
+                for name, value in values.items():
+                    setattr(self, name, value)
+            if self._kept is not None and not _KEPT.isdisjoint(values):
+                write_state(self._kept, self.archive, self._snapshot())
+
+    def fail(self, action: str, error: BaseException) -> None:
+        """Show a failure in the status line, in words, and log it with its traceback; never raises.
+
+        Args:
+            action: what was tried, in words.
+            error: what was raised.
+        """
+        self.last_error = "".join(traceback.format_exception(error))
+        foreseen = isinstance(error, WorkbenchError)
+        log.log(logging.WARNING if foreseen else logging.ERROR, "%s: %s", action, error, exc_info=error)
+        words = str(error) if foreseen else f"{_named(error)} {_SHOW}"
+        self.set_state(status=f"{action}: {words}", alarm=True)
+
+    def start(self, name: str, work: Callable[[Progress], T], then: Callable[[T], object] | None = None) -> Job[T]:
+        """Run long work in the background; progress, status and the error, if there is one, appear as traits.
+
+        Args:
+            name: what it does, in words.
+            work: called in a thread of its own with a progress object.
+            then: called with the result, in that thread; a string that it returns is the closing status.
+
+        Raises:
+            Busy: another job is running.
+        """
+        said = f"{name}: done."
+
+        def whole(progress: Progress) -> T:
+            nonlocal said
+            value = work(progress)
+            words = then(value) if then is not None else None
+            said = words if isinstance(words, str) else said
+            return value
+
+        def ended(job: Job[T]) -> None:
+            self.set_state(progress="", fraction=-1.0)
+            if job.state == "done":
+                self.set_state(status=" ".join((said, *job.progress.notes[-1:])))
+            elif job.state == "cancelled":
+                self.set_state(status=f"{name}: {job.error}")
+            else:
+                self.fail(name, job.error or RuntimeError("it ended without a reason"))
+
+        job = self.jobs.start(name, whole, ended, self._tell)
+        self.set_state(job=job)
+        return job
+
+    def cancel(self) -> None:
+        """Ask the running job to stop at the end of its current batch."""
+        if self.job is not None and self.job.state == "running":
+            self.job.cancel()
+            self.set_state(status=f"{self.job.name}: stopping after this batch …")
+
+    def _tell(self, job: Job[Any]) -> None:
+        """Progress for the screen, a few times a second at most."""
+        progress, now = job.progress, time.monotonic()
+        if progress.done not in (0, progress.total) and now - self._told < _PROGRESS_S:
+            return
+        self._told = now
+        self.set_state(progress=progress.text(), fraction=progress.done / max(1, progress.total))
+
+    def _snapshot(self) -> Resumed:
+        scorer = self.scorer
+        return Resumed(
+            query=self.query,
+            query_ring=self.query_ring,
+            query_vector=pack(self._query_vector),
+            weights=pack(None if scorer is None else scorer.weights),
+            bias=0.0 if scorer is None else float(scorer.bias),
+            kind="" if scorer is None else scorer.kind,
+            numbers=[hit.number for hit in self.hits],
+            scores=[hit.score for hit in self.hits],
+            page=self.page,
+            selected=self.selected,
+            class_name=self.class_name,
+            map_view=self.map_view,
+            shown=list(self.shown),
+            stretch=self.stretch,
+            model=str(self.model or ""),
+            prediction=str(self.prediction or ""),
+        )
+
+
+_SHOW = "This is a fault in the program; labels shown as saved are on disk. print(session.last_error) says where it arose."
+
+
+def _named(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}{f' ({text})' if text else ''}."

@@ -1,0 +1,107 @@
+"""A bounded queue of map tiles to paint: what is in view first, what left it not at all, in a few threads."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+MOST = 400
+"""Tiles that may wait; a screen shows some twenty a layer."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One tile that a browser asked for: its own name for it, layer, column, row, zoom, pixels on a side."""
+
+    id: str
+    layer: int
+    x: int
+    y: int
+    z: int
+    size: int
+
+
+class TileQueue:
+    """Paints tiles in background threads, the latest batch first and within it in the order of asking.
+
+    Args:
+        paint: called with each tile, in one of the threads; must not raise.
+        refuse: called with tiles that had to make room for later ones.
+        threads: how many; started with the first tile.
+    """
+
+    def __init__(
+        self, paint: Callable[[Ask], None], refuse: Callable[[Ask], None], threads: int | None = None
+    ) -> None:
+        self._paint, self._refuse = paint, refuse
+        self._count = threads or max(2, min(4, os.cpu_count() or 2))
+        self._changed = threading.Condition()
+        self._waiting: dict[str, Ask] = {}
+        self._heap: list[tuple[int, int, str]] = []
+        self._batch = 0
+        self._closed = False
+        self._threads: list[threading.Thread] = []
+
+    def ask(self, tiles: Sequence[Ask]) -> None:
+        """Queue a batch; what exceeds `MOST` is refused, the oldest first."""
+        refused = []
+        with self._changed:
+            if self._closed:
+                return
+            self._batch += 1
+            for order, tile in enumerate(tiles):
+                self._waiting[tile.id] = tile
+                heapq.heappush(self._heap, (-self._batch, order, tile.id))
+            while len(self._waiting) > MOST:
+                refused.append(self._waiting.pop(next(iter(self._waiting))))
+            if len(self._heap) > 4 * MOST:
+                self._heap = [entry for entry in self._heap if entry[2] in self._waiting]
+                heapq.heapify(self._heap)
+            self._start()
+            self._changed.notify_all()
+        for tile in refused:
+            self._refuse(tile)
+
+    def drop(self, ids: Iterable[str]) -> None:
+        """Forget tiles that nobody looks at any more."""
+        with self._changed:
+            for name in ids:
+                self._waiting.pop(name, None)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def close(self) -> None:
+        """Forget all tiles and end the threads."""
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._changed.notify_all()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(10)
+        self._threads.clear()
+
+    def _start(self) -> None:
+        while len(self._threads) < self._count:
+            thread = threading.Thread(target=self._work, name=f"map tiles {len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _work(self) -> None:
+        while (tile := self._next()) is not None:
+            self._paint(tile)
+
+    def _next(self) -> Ask | None:
+        """The next tile, as soon as there is one; None when the queue is closed."""
+        with self._changed:
+            while not self._closed:
+                while self._heap:
+                    tile = self._waiting.pop(heapq.heappop(self._heap)[2], None)
+                    if tile is not None:
+                        return tile
+                self._changed.wait()
+        return None

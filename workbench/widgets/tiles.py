@@ -1,0 +1,111 @@
+"""The map's layers as tiles over the widget channel: no port is opened, and only the session's own layers can be asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+import traitlets
+
+from workbench.errors import WorkbenchError
+from workbench.session import Session
+from workbench.widgets.tile_queue import Ask, TileQueue
+from workbench.widgets.view import View, source
+
+log = logging.getLogger(__name__)
+SIZES = (256, 512)
+_MOST_SAID = 100
+
+
+class TileChannel(View):
+    """Answers the tiles that the map in the browser asks for.
+
+    The browser sends ``{"do": "tiles", "ask": [[id, layer, x, y, z, size], ...], "drop": [id, ...]}``; the answer to each
+    is ``{"id": id}`` with the picture as its only buffer, or without one where there is nothing, or with
+    ``"again": true`` where it had to make room.
+
+    Attributes:
+        map_id: model of the ipyleaflet map.
+        layers: those shown, from below: number, version, opacity, greatest zoom with pixels of its own.
+    """
+
+    _esm = source("common.js", "leaflet.js", "tiles.js")
+    map_id = traitlets.Unicode().tag(sync=True)
+    layers = traitlets.List().tag(sync=True)
+
+    def __init__(self, session: Session, map_id: str) -> None:
+        super().__init__(session)
+        self.map_id = map_id
+        self._said: set[str] = set()
+        self._queue = TileQueue(self._paint, lambda tile: self.send({"id": tile.id, "again": True}))
+        self.watch(self._show, "layers_version", "shown", "opacity")
+
+    def actions(self) -> Mapping[str, Callable[..., object]]:
+        """The browser may ask for tiles."""
+        return {"tiles": self.tiles}
+
+    def tiles(self, ask: list, drop: list) -> None:  # type: ignore[type-arg]
+        """Queue tiles and forget others; what is no request for a tile gets an empty answer and a line in the log."""
+        self._queue.drop(name for name in drop if isinstance(name, str))
+        good, bad = [], []
+        for item in ask:
+            tile = _parse(item)
+            (bad if tile is None else good).append(tile or item)
+        for item in bad:
+            log.warning("Refused a request for a map tile: %.200r", item)
+            if isinstance(item, list) and item and isinstance(item[0], str):
+                self.send({"id": item[0][:100]})
+        self._queue.ask(good)
+
+    def close(self) -> None:
+        """End the threads and let go of the session."""
+        self._queue.close()
+        super().close()
+
+    def _paint(self, tile: Ask) -> None:
+        try:
+            picture = self.session.layers.tile(tile.layer, tile.x, tile.y, tile.z, tile.size)
+        except Exception as error:  # noqa: BLE001 - one bad tile must not end the thread
+            self._say(error)
+            picture = None
+        try:
+            self.send({"id": tile.id}, None if picture is None else [picture])
+        except Exception:
+            log.exception("A map tile could not be sent")
+
+    def _show(self) -> None:
+        session = self.session
+        infos = {info.number: info for info in session.layers.infos()}
+        self.layers = [
+            {
+                "number": number,
+                "name": infos[number].name,
+                "version": infos[number].version,
+                "native": infos[number].max_native_zoom,
+                "opacity": session.opacity_of(number),
+            }
+            for number in sorted(session.shown)
+            if number in infos and infos[number].available
+        ]
+
+    def _say(self, error: Exception) -> None:
+        """Show each failure once: a bad file fails in every tile of it."""
+        words = str(error)
+        if words in self._said or len(self._said) >= _MOST_SAID:
+            level = logging.INFO if isinstance(error, WorkbenchError) else logging.ERROR
+            log.log(level, "a map tile: %s", words)
+            return
+        self._said.add(words)
+        self.session.fail("painting the map", error)
+
+
+def _parse(item: object) -> Ask | None:
+    """A request as the browser writes it, or None if it is none."""
+    if not isinstance(item, list) or len(item) != 6 or not isinstance(item[0], str) or len(item[0]) > 100:
+        return None
+    if any(type(value) is not int for value in item[1:]):
+        return None
+    layer, x, y, z, size = item[1:]
+    if not (0 <= layer < 100 and 0 <= z <= 30 and 0 <= x < 2**z and 0 <= y < 2**z and size in SIZES):
+        return None
+    return Ask(item[0], layer, x, y, z, size)
