@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workbench.segmentation.predict import predict
     from workbench.segmentation.train import train_unet
     from workbench.session import Session
+    from workbench.widgets.workbench import Workbench
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ _HOMES = {
     "Index": "search.index",
     "LabelStore": "labels.store",
     "Session": "session",
+    "Workbench": "widgets.workbench",
     "WorkbenchError": "errors",
     "build_archive": "descriptors.build",
     "catalog": "imagery.catalog",
@@ -52,6 +54,7 @@ __all__ = [
     "Index",
     "LabelStore",
     "Session",
+    "Workbench",
     "WorkbenchError",
     "build_archive",
     "catalog",

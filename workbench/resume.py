@@ -41,6 +41,7 @@ class Resumed:
         class_name: that is being looked for.
         map_view: lat, lon and zoom; empty before the map was moved.
         shown: layers on the map, by number.
+        opacity: of layers, by number.
         stretch: of the imagery on the map, by name.
         model: file of the last U-Net; empty for none.
         prediction: file or folder of the last probability map; empty for none.
@@ -59,6 +60,7 @@ class Resumed:
     class_name: str = ""
     map_view: dict[str, float] = field(default_factory=dict)
     shown: list[int] = field(default_factory=list)
+    opacity: dict[str, float] = field(default_factory=dict)
     stretch: str = ""
     model: str = ""
     prediction: str = ""
@@ -137,5 +139,8 @@ def _check(state: Resumed, archive: Archive) -> None:
             raise ValueError("a vector does not fit the archive")
     if len(state.numbers) != len(state.scores) or not all(type(number) is int for number in state.numbers):
         raise ValueError("hits and scores do not belong together")
-    if any(not 0 <= number < len(archive) for number in [*state.numbers, *([state.selected] if state.selected != -1 else [])]):
+    if any(
+        not 0 <= number < len(archive)
+        for number in [*state.numbers, *([state.selected] if state.selected != -1 else [])]
+    ):
         raise ValueError("a hit is no tile of the archive")

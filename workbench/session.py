@@ -15,16 +15,17 @@ from shapely.geometry.base import BaseGeometry
 
 from workbench.descriptors.archive import Archive, open_archive
 from workbench.errors import QueryInvalid, RasterRefused, WorkbenchError
+from workbench.imagery.readout import projection_fit
 from workbench.imagery.render import thumbnail
 from workbench.labels.store import LabelStore
 from workbench.resume import Resumed, read_state, state_path, unpack
 from workbench.search.index import Hits, Index, Scorer
-from workbench.search.query import describe_file, describe_shape, tile_at
+from workbench.search.query import describe_file, describe_shape, extent, tile_at
 from workbench.search.refine import refine
 from workbench.state import PAGE, STRETCHES
 from workbench.teaching import Labelled, Teaching, polygons_path
 
-__all__ = ["Labelled", "Session"]
+__all__ = ["Archive", "Labelled", "Session"]
 
 log = logging.getLogger(__name__)
 ON_SCREEN = 200
@@ -184,6 +185,30 @@ class Session(Teaching):
         """The hits on the page that is shown."""
         return self.hits[self.page * PAGE : (self.page + 1) * PAGE]
 
+    @property
+    def extent(self) -> tuple[float, float, float, float] | None:
+        """West, south, east, north of the imagery in degrees; None when it has no place on earth."""
+        return extent(self.archive)
+
+    def projections(self) -> list[dict[str, Any]]:
+        """How a browser computes the rasters' own coordinates from longitude and latitude; see `imagery.readout`."""
+        return projection_fit(self.archive.imagery)
+
+    def show_place(self, lat: float, lon: float, zoom: float | None = None) -> None:
+        """Move the map to a place in degrees, at the zoom it has when None is given.
+
+        Raises:
+            QueryInvalid: there is no such place.
+        """
+        place = {
+            "lat": float(lat),
+            "lon": float(lon),
+            "zoom": float(self.map_view.get("zoom", 17) if zoom is None else zoom),
+        }
+        if not (-90 <= place["lat"] <= 90 and -540 <= place["lon"] <= 540 and 0 <= place["zoom"] <= 30):
+            raise QueryInvalid(f"There is no place at lat {lat}, lon {lon}, zoom {zoom}. Give degrees.")
+        self.set_state(map_view=place)
+
     def show_stretch(self, name: str) -> None:
         """Stretch the imagery on the map another way, one of `state.STRETCHES`; what was searched does not change."""
         if name not in STRETCHES:
@@ -278,6 +303,7 @@ class Session(Teaching):
         if state.stretch in STRETCHES:
             self.layers.set_stretch(state.stretch)
             values["stretch"] = state.stretch
+        values["opacity"] = {int(number): share for number, share in state.opacity.items()}
         if state.model and Path(state.model).is_file():
             values["model"] = Path(state.model)
         self.set_state(**values)

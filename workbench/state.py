@@ -31,9 +31,10 @@ TOOLS = ("search", "positive", "negative", "unlabel", "complete")
 """What a click or an outline on the map does."""
 STRETCHES = ("as searched", "2-98 %", "full range")
 _KEPT = frozenset(
-    ("query", "query_ring", "scorer", "hits", "page", "selected", "class_name", "map_view", "shown", "stretch")
-) | {"model", "prediction"}
+    ("query", "query_ring", "scorer", "hits", "page", "selected", "class_name", "map_view", "shown", "opacity")
+) | {"stretch", "model", "prediction"}
 _PROGRESS_S = 0.2
+_OPACITY = {HEAT: 0.55, PREDICTION: 0.6}
 
 
 class State(traitlets.HasTraits):
@@ -52,6 +53,7 @@ class State(traitlets.HasTraits):
         tool: what a click or an outline on the map does, one of `TOOLS`.
         map_view: lat, lon (degrees) and zoom of the map; empty: the whole imagery.
         shown: layers on the map, by number.
+        opacity: of layers by number, 0 to 1; see `opacity_of`.
         stretch: of the imagery on the map, one of `STRETCHES`.
         layers_version: goes up with every change of what a layer shows.
         status: what happened last, in words.
@@ -77,6 +79,7 @@ class State(traitlets.HasTraits):
     tool = traitlets.Enum(TOOLS, default_value="search")
     map_view = traitlets.Dict()
     shown = traitlets.List(traitlets.Int(), default_value=[IMAGERY, HEAT, PREDICTION, POLYGONS, LABELS])
+    opacity = traitlets.Dict()
     stretch = traitlets.Enum(STRETCHES, default_value=STRETCHES[0])
     layers_version = traitlets.Int()
     status = traitlets.Unicode()
@@ -109,6 +112,10 @@ class State(traitlets.HasTraits):
                     setattr(self, name, value)
             if self._kept is not None and not _KEPT.isdisjoint(values):
                 write_state(self._kept, self.archive, self._snapshot())
+
+    def opacity_of(self, layer: int) -> float:
+        """How opaque a layer is on the map, 0 to 1."""
+        return float(self.opacity.get(layer, _OPACITY.get(layer, 1.0)))
 
     def fail(self, action: str, error: BaseException) -> None:
         """Show a failure in the status line, in words, and log it with its traceback; never raises.
@@ -186,13 +193,16 @@ class State(traitlets.HasTraits):
             class_name=self.class_name,
             map_view=self.map_view,
             shown=list(self.shown),
+            opacity={str(number): float(share) for number, share in self.opacity.items()},
             stretch=self.stretch,
             model=str(self.model or ""),
             prediction=str(self.prediction or ""),
         )
 
 
-_SHOW = "This is a fault in the program; labels shown as saved are on disk. print(session.last_error) says where it arose."
+_SHOW = (
+    "This is a fault in the program; labels shown as saved are on disk. print(session.last_error) says where it arose."
+)
 
 
 def _named(error: BaseException) -> str:

@@ -19,8 +19,9 @@ from workbench.descriptors.archive import Archive
 from workbench.errors import LabelInvalid, QueryInvalid, RasterChanged
 from workbench.jobs import Job, Progress
 from workbench.labels.export import Chips, export_chips
+from workbench.labels.fold import default_colour
 from workbench.labels.gis import ImportReport, export_gis, import_vectors
-from workbench.labels.store import LabelClass, LabelStore, Mark, Place
+from workbench.labels.store import LabelClass, LabelStore, Place
 from workbench.layers import Layers
 from workbench.marks import Marks
 from workbench.search.index import Hit, Hits
@@ -47,11 +48,29 @@ class Teaching(State):
         self.layers = Layers(archive)
         self.places = Places(archive)
         self.marks = Marks(store, self.places)
+        self._offered: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[LabelClass, ...]:
         """The classes in the order of their numbers."""
         return self.store.classes
+
+    def offer_classes(self, names: Sequence[str]) -> None:
+        """Name classes to choose from; each is defined when something is first labelled with it."""
+        self._offered = tuple(dict.fromkeys((*self._offered, *names)))
+        self.set_state(labels_version=self.labels_version + 1)
+
+    @property
+    def class_choices(self) -> tuple[LabelClass, ...]:
+        """The classes there are, then those offered or chosen and not defined yet, with the numbers they would get."""
+        known = self.store.classes
+        names = [
+            name for name in (*self._offered, self.class_name) if name and name not in {each.name for each in known}
+        ]
+        first = max((each.id for each in known), default=0) + 1
+        return known + tuple(
+            LabelClass(number, name, default_colour(number)) for number, name in enumerate(dict.fromkeys(names), first)
+        )
 
     def choose_class(self, name: str) -> None:
         """Look for another class from now on; it is defined when something is first labelled with it."""
@@ -152,7 +171,13 @@ class Teaching(State):
         return export_chips(self.store, self.archive.imagery, folder, chip=chip, progress=progress, **split)  # type: ignore[arg-type]
 
     def train(
-        self, folder: str | Path, out: str | Path, *, predict_to: str | Path | None = None, chip: int = 512, **options: Any
+        self,
+        folder: str | Path,
+        out: str | Path,
+        *,
+        predict_to: str | Path | None = None,
+        chip: int = 512,
+        **options: Any,
     ) -> Job[Path]:
         """Export chips, train a U-Net and, if asked, map all imagery with it, in one background job.
 

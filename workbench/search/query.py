@@ -122,13 +122,22 @@ def tiles_inside(archive: Archive, area: BaseGeometry, crs: str | None = "EPSG:4
     return inside
 
 
-def extent_text(archive: Archive) -> str:
-    """What the imagery covers, in words."""
+def extent(archive: Archive) -> tuple[float, float, float, float] | None:
+    """West, south, east, north of all imagery in degrees; None when none of it has a place on earth."""
     bounds = [raster.footprint(crs="EPSG:4326").bounds for raster in archive.imagery if raster.mappable]
     if not bounds:
-        return f"{len(archive.imagery)} raster(s) without a place on earth"
+        return None
     west, south = np.min(np.array(bounds)[:, :2], axis=0)
     east, north = np.max(np.array(bounds)[:, 2:], axis=0)
+    return float(west), float(south), float(east), float(north)
+
+
+def extent_text(archive: Archive) -> str:
+    """What the imagery covers, in words."""
+    covered = extent(archive)
+    if covered is None:
+        return f"{len(archive.imagery)} raster(s) without a place on earth"
+    west, south, east, north = covered
     return f"lon {west:.4f} to {east:.4f}, lat {south:.4f} to {north:.4f}"
 
 

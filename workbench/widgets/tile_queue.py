@@ -33,9 +33,7 @@ class TileQueue:
         threads: how many; started with the first tile.
     """
 
-    def __init__(
-        self, paint: Callable[[Ask], None], refuse: Callable[[Ask], None], threads: int | None = None
-    ) -> None:
+    def __init__(self, paint: Callable[[Ask], None], refuse: Callable[[Ask], None], threads: int | None = None) -> None:
         self._paint, self._refuse = paint, refuse
         self._count = threads or max(2, min(4, os.cpu_count() or 2))
         self._changed = threading.Condition()

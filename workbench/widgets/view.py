@@ -81,10 +81,20 @@ def _fits(function: Callable[..., object], given: Mapping[str, object]) -> bool:
     """Whether a message's fields are the function's parameters, each of the type written there (int, float, str, ...)."""
     known = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "list": (list,), "dict": (dict,)}
     wanted = inspect.signature(function).parameters
-    if any(name not in given for name, each in wanted.items() if each.default is each.empty) or not given.keys() <= wanted.keys():
+    if (
+        any(name not in given for name, each in wanted.items() if each.default is each.empty)
+        or not given.keys() <= wanted.keys()
+    ):
         return False
     for name, value in given.items():
         types = known.get(str(wanted[name].annotation))
         if types is None or not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             return False
     return True
+
+
+class Theme(anywidget.AnyWidget):
+    """The style that all parts share; shows nothing."""
+
+    _esm = "export default { render({ el }) { el.style.display = 'none'; } };"
+    _css = source("theme.css")

@@ -1,0 +1,207 @@
+// Outlines, clicks, view, coordinates and legend on the ipyleaflet map.
+
+const AFTER_DRAWING_MS = 400;
+
+/** Keep the map where the model says, and tell the model where the user moved it. */
+function syncView(map, model) {
+  const differs = (view) => {
+    const here = map.latLngToContainerPoint([view.lat, view.lon]);
+    const middle = map.getSize().divideBy(2);
+    return map.getZoom() !== view.zoom || here.distanceTo(middle) > 1;
+  };
+  const show = () => {
+    const view = model.get("view");
+    const [west, south, east, north] = model.get("extent");
+    if ("zoom" in view) {
+      if (differs(view)) map.setView([view.lat, view.lon], view.zoom, { animate: false });
+    } else if (north !== undefined) {
+      map.fitBounds([[south, west], [north, east]], { animate: false });
+    }
+  };
+  const moved = () => {
+    if (!map.getSize().x) return;
+    const { lat, lng } = map.getCenter();
+    const view = { lat, lon: lng, zoom: map.getZoom() };
+    const known = model.get("view");
+    if (!("zoom" in known) || differs(known)) put(model, "view", view);
+  };
+  map.invalidateSize({ animate: false });
+  const undo = follow(model, ["view"], show);
+  map.on("moveend", moved);
+  moved();
+  return () => {
+    undo();
+    map.off("moveend", moved);
+  };
+}
+
+/** Clicks on the map, not those that end a drawing. */
+function syncClicks(map, model) {
+  let quietUntil = 0;
+  let drawing = false;
+  const start = () => {
+    drawing = true;
+  };
+  const stop = () => {
+    drawing = false;
+    quietUntil = performance.now() + AFTER_DRAWING_MS;
+  };
+  const click = ({ latlng }) => {
+    if (drawing || performance.now() < quietUntil) return;
+    const { lat, lng } = latlng.wrap();
+    map.getContainer().dispatchEvent(new CustomEvent("wb-click", { bubbles: true }));
+    model.send({ do: "click", lon: lng, lat });
+  };
+  const handlers = { "draw:drawstart": start, "draw:drawstop": stop, click };
+  map.on(handlers);
+  return () => map.off(handlers);
+}
+
+/** The outlines: the page of hits, each told apart by its label; the query; what is selected and hovered. */
+function syncOutlines(map, model) {
+  const pane = map.getPane("wb-outlines") ?? map.createPane("wb-outlines");
+  pane.style.zIndex = 450;
+  const renderer = window.L.svg({ pane: "wb-outlines", padding: 0.5 });
+  const group = window.L.layerGroup().addTo(map);
+  let shapes = new Map();
+  const style = (card) => {
+    const pointed = card.number === model.get("hovered");
+    const chosen = card.number === model.get("selected");
+    return {
+      color: card.colour || (chosen || pointed ? "#fff" : "#ffe45c"),
+      weight: pointed ? 4 : chosen ? 3.5 : 2,
+      dashArray: card.value < 0 ? "5 4" : null,
+      fillOpacity: pointed ? 0.25 : chosen ? 0.12 : 0.01,
+      fillColor: card.colour || "#ffe45c",
+    };
+  };
+  const restyle = () => {
+    for (const [card, shape] of shapes.values()) {
+      shape.setStyle(style(card));
+      if (card.number === model.get("hovered")) shape.bringToFront();
+    }
+  };
+  const redraw = () => {
+    group.clearLayers();
+    shapes = new Map();
+    const options = { renderer, pane: "wb-outlines" };
+    const query = model.get("query");
+    for (const card of [...model.get("cards")].reverse()) {
+      const shape = window.L.polygon(card.ring, { ...options, ...style(card), className: "wb-outline wb-hit" });
+      shape.on("mouseover", () => put(model, "hovered", card.number));
+      shape.on("mouseout", () => model.get("hovered") === card.number && put(model, "hovered", -1));
+      group.addLayer(shape);
+      shape.getElement()?.setAttribute("data-number", card.number);
+      shapes.set(card.number, [card, shape]);
+    }
+    if (query.length) {
+      const look = { color: "#00e5ff", weight: 3, fill: false, interactive: false, className: "wb-outline wb-query" };
+      group.addLayer(window.L.polygon(query, { ...options, ...look }));
+    }
+  };
+  const undo = [follow(model, ["cards", "query"], redraw), follow(model, ["hovered", "selected"], restyle)];
+  return () => {
+    undo.forEach((each) => each());
+    group.remove();
+    renderer.remove();
+  };
+}
+
+/** x and y in a raster's own coordinates: a polynomial that the kernel fitted to its projection. */
+function project(system, lon, lat) {
+  const u = (2 * lon - system.west - system.east) / (system.east - system.west);
+  const v = (2 * lat - system.south - system.north) / (system.north - system.south);
+  let [x, y, place] = [0, 0, 0];
+  for (let i = 0; i <= system.degree; i++) {
+    for (let j = 0; i + j <= system.degree; j++, place++) {
+      const term = u ** i * v ** j;
+      x += system.x[place] * term;
+      y += system.y[place] * term;
+    }
+  }
+  return [x, y];
+}
+
+/** Longitude and latitude under the pointer, and the same in the raster's own coordinates. */
+function syncReadout(map, model, box) {
+  const show = ({ latlng }) => {
+    const { lat, lng } = latlng.wrap();
+    const inside = (s) => lng >= s.west && lng <= s.east && lat >= s.south && lat <= s.north;
+    const system = model.get("systems").find(inside);
+    const [x, y] = system ? project(system, lng, lat) : [];
+    const own = system ? ` · ${system.crs} ${x.toFixed(system.digits)}, ${y.toFixed(system.digits)}` : "";
+    box.textContent = `lat ${lat.toFixed(6)}, lon ${lng.toFixed(6)}${own}`;
+  };
+  const hide = () => {
+    box.textContent = "";
+  };
+  map.on({ mousemove: show, mouseout: hide });
+  return () => map.off({ mousemove: show, mouseout: hide });
+}
+
+/** The legend: a line per colour, folded by a click on its head. */
+function syncLegend(model, box) {
+  const show = () => {
+    const sections = model.get("legend").filter(({ entries }) => entries.length);
+    const lines = sections.flatMap(({ name, entries }) => [
+      make("div", { className: "wb-legend-name" }, name),
+      ...entries.map(([colour, words]) =>
+        make("div", {}, make("span", { className: "wb-swatch", style: { background: colour } }), words),
+      ),
+    ]);
+    box.replaceChildren(make("summary", {}, "Legend"), ...lines);
+    box.hidden = !sections.length;
+  };
+  return follow(model, ["legend"], show);
+}
+
+/** Everything on one map; returns what takes it away again. */
+function attach(view, model) {
+  const map = view.obj;
+  const container = map.getContainer();
+  const send = view.send;
+  // ipyleaflet tells the kernel every move of the pointer; nothing listens to that.
+  view.send = function (message, ...rest) {
+    if (message?.event !== "interaction") send.call(view, message, ...rest);
+  };
+  const readout = make("div", { className: "wb-readout" });
+  const legend = make("details", { className: "wb-legend", open: true, ondblclick: (event) => event.stopPropagation() });
+  const note = make("div", { className: "wb-map-note" }, model.get("note"));
+  window.L.DomEvent.disableClickPropagation(legend);
+  container.append(readout, legend, ...(model.get("note") ? [note] : []));
+  const resized = new ResizeObserver(() => map.invalidateSize({ animate: false }));
+  resized.observe(container);
+  const tool = () => {
+    container.dataset.tool = model.get("tool");
+  };
+  const undo = [
+    syncView(map, model),
+    syncClicks(map, model),
+    syncOutlines(map, model),
+    syncReadout(map, model, readout),
+    syncLegend(model, legend),
+    follow(model, ["tool"], tool),
+  ];
+  container.dataset.ready = "true";
+  return () => {
+    undo.forEach((each) => each());
+    resized.disconnect();
+    for (const box of [readout, legend, note]) box.remove();
+    view.send = send;
+  };
+}
+
+function render({ model, el }) {
+  const gone = new AbortController();
+  let undo = () => {};
+  el.style.display = "none";
+  mapView(model, el, gone.signal).then((view) => {
+    if (view) undo = attach(view, model);
+  });
+  return () => {
+    gone.abort();
+    undo();
+  };
+}
+
+export default { render };
