@@ -1,4 +1,5 @@
-# make demo    set up, paint the bundled scene, play the whole loop on it, leave demo/report.md
+# make demo    set up, paint a scene, index it, open JupyterLab on notebooks/01_find_things.ipynb (its address is printed)
+# make demo OPEN=0   no browser: play the whole loop on the bundled scene, leave demo/report.md
 # make test    set up and run every test;  make test-fast  the quick ones (under five minutes)
 # TORCH=cpu    install torch without its CUDA parts (several GB less)
 PYTHON ?= python3
@@ -11,8 +12,11 @@ TEST_STAMP := $(VENV)/.installed-test
 .PHONY: demo test test-fast lint clean
 
 demo: $(STAMP)
+ifeq ($(OPEN),0)
 	$(BIN)/python -m workbench demo --out demo
-	@if [ "$(OPEN)" = 1 ]; then $(BIN)/python -m webbrowser -t "file://$(CURDIR)/demo/report.md" || true; fi
+else
+	$(BIN)/python -m workbench lab
+endif
 
 test: $(TEST_STAMP)
 	$(BIN)/python -m pytest $(PYTEST)

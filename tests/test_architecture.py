@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "workbench"
-ROOMS = ("imagery", "descriptors", "search", "labels", "segmentation", "session", "demo", "widgets", "__main__")
+LOOP = ("imagery", "descriptors", "search", "labels", "segmentation")
+SESSION = ("layers", "marks", "resume", "state", "teaching", "session")
+ROOMS = (*LOOP, *SESSION, "demo", "widgets", "__main__")
 FOR_ALL = {"errors", "files", "jobs"}
 WIDGETS_SEE = {"workbench.session", "workbench.jobs", "workbench.errors", "workbench.imagery.render"}
 SCREEN = {"ipywidgets", "ipyleaflet", "anywidget", "IPython"}

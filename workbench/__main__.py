@@ -143,6 +143,13 @@ def _demo(options: argparse.Namespace) -> None:
     )
 
 
+def _lab(options: argparse.Namespace) -> None:
+    from workbench.demo.lab import open_lab, prepare
+
+    prepare(options.out)
+    open_lab(options.notebook, browser=not options.no_browser)
+
+
 def _scene(options: argparse.Namespace) -> None:
     from workbench.imagery.synthetic import paint_scene
 
@@ -249,6 +256,12 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--epochs", type=int, default=20)
     demo.add_argument("--size", type=int, default=8192, help="of the bundled scene, pixels [8192]")
     demo.set_defaults(run=_demo)
+
+    lab = verbs.add_parser("lab", help="open JupyterLab on the first notebook, its scene and archive ready")
+    lab.add_argument("notebook", type=Path, nargs="?", default=Path("notebooks/01_find_things.ipynb"))
+    lab.add_argument("--out", type=Path, default=Path("demo/find"), help="where the notebook keeps its work [demo/find]")
+    lab.add_argument("--no-browser", action="store_true", help="only print the address")
+    lab.set_defaults(run=_lab)
 
     scene = verbs.add_parser("scene", help="paint the bundled scene")
     scene.add_argument("out", type=Path)

@@ -132,6 +132,18 @@ def test_a_cancelled_scene_leaves_the_earlier_one_as_it_was(small: Scene, tmp_pa
     assert {path.name: path.read_bytes() for path in small.imagery.parent.iterdir()} == before
 
 
+def test_a_scene_that_is_there_is_kept_and_another_one_replaces_it(tmp_path: Path) -> None:
+    scene = paint_scene(tmp_path, size=1024, progress=Progress())
+    before = scene.imagery.stat().st_mtime_ns
+    assert paint_scene(tmp_path, size=1024, progress=Progress()) == scene
+    assert scene.imagery.stat().st_mtime_ns == before
+    paint_scene(tmp_path, size=1024, seed=3, progress=Progress())
+    assert scene.imagery.stat().st_mtime_ns > before
+    scene.imagery.write_bytes(b"damaged")
+    paint_scene(tmp_path, size=1024, seed=3, progress=Progress())
+    assert pixels(scene.imagery).any()
+
+
 def test_a_scene_too_small_for_its_classes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="1024 or more"):
         paint_scene(tmp_path, size=512)

@@ -15,14 +15,10 @@ def scene_plan(out: Path, size: int = 8192, minutes: float = 7.5) -> Plan:
 
     Train and test rows are far apart: the upper 60 % may be traced, the lowest 35 % are never seen.
     """
-    folder = out / f"scene-{size}"
-    imagery, truth = folder / "scene.tif", folder / "scene_mask.tif"
-    if not (imagery.is_file() and truth.is_file()):
-        scene = paint_scene(folder, size=size)
-        imagery, truth = scene.imagery, scene.mask
+    scene = paint_scene(out / f"scene-{size}", size=size)
     return Plan(
-        imagery=imagery,
-        truth=truth,
+        imagery=scene.imagery,
+        truth=scene.mask,
         classes=[CLASSES[number] for number in sorted(CLASSES)],
         out=out,
         train_rows=(0, size * 60 // 100),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from workbench.imagery.render import Stretch
 log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(repr=False)
 class Archive:
     """Tiles of some imagery and their descriptors.
 
@@ -50,10 +50,17 @@ class Archive:
     skipped: tuple[Skipped, ...]
     without_data: int
     problems: tuple[str, ...]
-    _encoder: Encoder | None = field(default=None, repr=False)
+    _encoder: Encoder | None = None
 
     def __len__(self) -> int:
         return len(self.tiles)
+
+    def __repr__(self) -> str:
+        """Tiles, rasters, encoder, folder, and what is wrong."""
+        sizes = " and ".join(str(size) for size in np.unique(self.tiles["size"]))
+        rasters = f"{len(self.imagery)} raster{'s' if len(self.imagery) != 1 else ''}"
+        said = f"{len(self):,} tiles of {sizes} px from {rasters}, described by {self.manifest.encoder}, in {self.folder}"
+        return "\n".join((said, *self.problems))
 
     @property
     def complete(self) -> bool:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any, overload
 
@@ -231,11 +232,10 @@ class Raster:
         if np.issubdtype(data.dtype, np.floating):
             mask |= ~np.isfinite(data).all(axis=0)
         picked = np.where(mask, 0, data[[self.bands.index(band) for band in chosen]])
-        cells = (size[0], fine, size[1], fine)
-        valid = (~mask).reshape(cells).sum(axis=(1, 3))
         if fine == 1:
             return picked, mask
-        means = picked.reshape(len(chosen), *cells).sum(axis=(2, 4), dtype=np.float64) / np.maximum(valid, 1)
+        valid = _block_sums(~mask, fine)
+        means = _block_sums(picked, fine) / np.maximum(valid, 1)
         whole = np.issubdtype(data.dtype, np.integer)
         return (np.rint(means) if whole else means).astype(self.dtype), valid * 2 < fine**2
 
@@ -274,7 +274,10 @@ class Raster:
         )
 
 
-@dataclass(frozen=True)
+_LISTED = 5
+
+
+@dataclass(frozen=True, repr=False)
 class Imagery(Sequence[Raster]):
     """An ordered set of rasters that belong together; reading headers only, it opens in an instant.
 
@@ -295,6 +298,17 @@ class Imagery(Sequence[Raster]):
 
     def __len__(self) -> int:
         return len(self.rasters)
+
+    def __repr__(self) -> str:
+        """How many rasters, and the first few: name, size, bands, ground resolution, CRS."""
+        lines = [f"{len(self)} raster{'s' if len(self) != 1 else ''}"]
+        for raster in self.rasters[:_LISTED]:
+            ground = f"{max(raster.pixel_size_m):.3g} m a pixel, {raster.crs}" if raster.mappable else "no place on earth"
+            lines.append(
+                f"  {raster.name}: {raster.width:,} x {raster.height:,}, {len(raster.bands)} x {raster.dtype}, {ground}"
+            )
+        more = len(self) - _LISTED
+        return "\n".join((*lines, *([f"  and {more:,} more"] if more > 0 else []), *self.problems[:_LISTED]))
 
     def __iter__(self) -> Iterator[Raster]:
         return iter(self.rasters)
@@ -346,6 +360,14 @@ def blocks(raster: Raster, size: int) -> Iterator[Window]:
 def transformer(source: str, target: str) -> pyproj.Transformer:
     """The cached pyproj transformer between two CRSs, always (x, y) and (lon, lat)."""
     return pyproj.Transformer.from_crs(source, target, always_xy=True)
+
+
+def _block_sums(pixels: NDArray[Any], side: int) -> NDArray[np.float64]:
+    """Sums of squares of ``side`` pixels along the last two axes; slices add up faster than short axes do."""
+    total = np.zeros((*pixels.shape[:-2], pixels.shape[-2] // side, pixels.shape[-1] // side))
+    for row, col in product(range(side), repeat=2):
+        total += pixels[..., row::side, col::side]
+    return total
 
 
 def _overlap(window: Window, width: int, height: int) -> Window | None:

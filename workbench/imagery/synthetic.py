@@ -14,6 +14,7 @@ import rasterio
 import shapely
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window
 from shapely.affinity import affine_transform
@@ -45,6 +46,8 @@ CRS = "EPSG:32632"
 ORIGIN = (574_000.0, 6_222_000.0)
 """Easting and northing of the upper left corner, metres."""
 
+_TAG = "WORKBENCH_SCENE"
+_EDITION = 1  # goes up when other pixels are painted
 _BLOCK = 1024
 _PROFILE = {
     "driver": "GTiff",
@@ -84,10 +87,11 @@ class Scene:
 def paint_scene(folder: str | Path, *, size: int = 8192, seed: int = 0, progress: Progress | None = None) -> Scene:
     """Paint a coast with villages, fields, forest, marinas, tank farms and solar parks, and write it with its truth.
 
-    The same seed and size give the same pixels. The three files appear together, when all are complete.
+    The same seed and size give the same pixels, so a scene that is there already is kept. The three files appear
+    together, when all are complete.
 
     Args:
-        folder: where the files go; made if it is not there, earlier scenes in it are replaced.
+        folder: where the files go; made if it is not there, other scenes in it are replaced.
         size: rows and columns, at least 1024; 8192 is 1.6 km, about 120 MB and a minute on two cores.
         seed: another seed is another coast.
         progress: counts painted blocks.
@@ -105,6 +109,8 @@ def paint_scene(folder: str | Path, *, size: int = 8192, seed: int = 0, progress
     scene = Scene(
         folder / "scene.tif", folder / "scene_mask.tif", folder / "scene_objects.gpkg", dict(CLASSES), seed, size
     )
+    if _is_there(scene):
+        return scene
     plan = build(size, seed)
     with ExitStack() as stack, shown_progress(progress) as shown:
         imagery, mask, objects = (
@@ -113,6 +119,21 @@ def paint_scene(folder: str | Path, *, size: int = 8192, seed: int = 0, progress
         _write_rasters(imagery, mask, plan, scene, shown)
         _footprints(plan.truth, flown_area(size, seed)).to_file(objects, layer="objects", driver="GPKG")
     return scene
+
+
+def _is_there(scene: Scene) -> bool:
+    """Whether exactly this scene was painted here before."""
+    if not (scene.imagery.is_file() and scene.mask.is_file() and scene.objects.is_file()):
+        return False
+    try:
+        with rasterio.open(scene.imagery) as there:
+            return bool(there.tags().get(_TAG) == _edition(scene))
+    except RasterioError:
+        return False
+
+
+def _edition(scene: Scene) -> str:
+    return f"edition {_EDITION}, seed {scene.seed}, size {scene.size}"
 
 
 def _write_rasters(imagery: Path, mask: Path, plan: Plan, scene: Scene, progress: Progress) -> None:
@@ -134,6 +155,7 @@ def _write_rasters(imagery: Path, mask: Path, plan: Plan, scene: Scene, progress
         rasterio.open(imagery, "w", count=3, photometric="RGB", **profile) as pixels,
         rasterio.open(mask, "w", count=1, nodata=IGNORE, **profile) as classes,
     ):
+        pixels.update_tags(**{_TAG: _edition(scene)})
         for window, rgb, truth, valid in _painted(plan, windows, flown):
             pixels.write(rgb, window=window)
             pixels.write_mask(valid, window=window)
