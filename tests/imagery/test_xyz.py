@@ -14,11 +14,12 @@ from PIL import Image
 from rasterio.transform import from_origin
 
 from workbench.errors import RasterUnreadable
+from workbench.imagery.mercator import native_zoom, patch_of, pixel_positions, placement
 from workbench.imagery.opening import open_imagery
 from workbench.imagery.quicklook import write_quicklook
 from workbench.imagery.rasters import Raster
-from workbench.imagery.render import fit_stretch
-from workbench.imagery.xyz import native_zoom, xyz_tile
+from workbench.imagery.render import Stretch, fit_stretch
+from workbench.imagery.xyz import encode_tile, paint_raster, quicklook_raster, quicklook_stretch, xyz_tile
 from workbench.jobs import Progress
 
 EAST, NORTH, PIXEL, SIDE = 560_000.0, 6_230_000.0, 0.5, 3000
@@ -64,9 +65,9 @@ def _spot() -> tuple[float, float]:
     return to_lonlat.transform(EAST + SPOT[0] * PIXEL, NORTH - SPOT[1] * PIXEL)
 
 
-def _picture(png: bytes | None) -> np.ndarray:
-    assert png is not None
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
+def _picture(tile: bytes | None) -> np.ndarray:
+    assert tile is not None
+    return np.asarray(Image.open(io.BytesIO(tile)).convert("RGBA"))
 
 
 @pytest.mark.parametrize("z", [14, 17, 21])
@@ -128,6 +129,57 @@ def test_a_damaged_file_says_so(tmp_path: Path) -> None:
     x, y, *_ = _tile_of(*to_lonlat.transform(EAST + 500 * PIXEL, NORTH - 1000 * PIXEL), 20)
     with pytest.raises(RasterUnreadable, match=r"cut\.tif"):
         xyz_tile(raster, x, y, 20, fit_stretch(raster))
+
+
+def _of(raster: Raster, col: float, row: float, z: int) -> tuple[int, int, int, int]:
+    to_lonlat = pyproj.Transformer.from_crs("EPSG:32632", "EPSG:4326", always_xy=True)
+    return _tile_of(*to_lonlat.transform(EAST + col * PIXEL, NORTH - row * PIXEL), z)
+
+
+def test_an_opaque_tile_is_a_jpeg_and_one_with_holes_a_webp_with_exact_holes(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).integers(1, 255, (3, 1200, 1200), dtype=np.uint8)
+    holes = np.random.default_rng(1).random((75, 75)) < 0.3
+    data[:, np.kron(holes, np.ones((16, 16), bool))] = 0
+    data[:, :600] = np.maximum(data[:, :600], 1)
+    raster = _raster(tmp_path / "holes.tif", data, nodata=0)
+    x, y, *_ = _of(raster, 300, 300, 21)
+    assert xyz_tile(raster, x, y, 21, fit_stretch(raster))[:3] == b"\xff\xd8\xff"
+    x, y, *_ = _of(raster, 600, 900, 20)
+    tile = xyz_tile(raster, x, y, 20, fit_stretch(raster))
+    assert tile is not None and tile[:4] == b"RIFF" and tile[8:12] == b"WEBP"
+    cols, rows = pixel_positions(raster, x, y, 20)
+    inside = (cols >= 0) & (cols < 1200) & (rows >= 0) & (rows < 1200)
+    hole = data[0, np.clip(rows, 0, 1199).astype(int), np.clip(cols, 0, 1199).astype(int)] == 0
+    assert 0.1 < hole.mean() < 0.9
+    assert ((_picture(tile)[..., 3] == 0) == (hole | ~inside)).mean() > 0.999
+
+
+def test_drawings_are_kept_to_the_last_bit() -> None:
+    drawn = np.random.default_rng(0).integers(0, 255, (256, 256, 4), dtype=np.uint8)
+    drawn[..., 3] |= 1
+    assert (_picture(encode_tile(drawn, flat=True)) == drawn).all()
+    assert encode_tile(np.zeros((256, 256, 4), np.uint8)) is None
+
+
+def test_a_zero_in_one_of_several_band_files_is_no_hole(tmp_path: Path) -> None:
+    for name, value in (("s_B04", 0), ("s_B03", 90), ("s_B02", 120)):
+        _raster(tmp_path / f"{name}.tif", np.full((1, 600, 600), value, np.uint8))
+    raster = open_imagery(tmp_path, bands=["B04", "B03", "B02"], nodata=0)[0]
+    x, y, col, row = _of(raster, 300, 300, 18)
+    shown = _picture(xyz_tile(raster, x, y, 18, fit_stretch(raster)))[row, col].astype(int)
+    assert np.abs(shown - (0, 90, 120, 255)).max() <= 4
+
+
+def test_small_copies_follow_another_stretch(spotted: Raster, tmp_path: Path) -> None:
+    recorded, wanted = Stretch((0.0,) * 3, (255.0,) * 3), Stretch((80.0,) * 3, (100.0,) * 3)
+    path = write_quicklook(spotted, recorded, tmp_path / "quick.tif", Progress())
+    small, shown = quicklook_raster(spotted, path, quicklook_stretch(spotted, recorded, wanted))
+    x, y, *_ = _of(spotted, 300, 300, 16)
+    patch = patch_of(spotted, placement(spotted), x, y, 16)
+    assert patch is not None
+    by_copy, by_pixels = paint_raster(spotted, patch, wanted, (small, shown)), paint_raster(spotted, patch, wanted)
+    assert by_copy is not None and by_pixels is not None and 110 < np.median(by_pixels[..., 0]) < 140
+    assert np.abs(by_copy.astype(int) - by_pixels).mean() < 2
 
 
 def test_native_zoom_is_just_fine_enough(spotted: Raster) -> None:

@@ -200,14 +200,15 @@ def _fit(
 def _positions(
     raster: Raster, place: Placement, left: float, top: float, step: float, shape: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Raster positions of a rectangle of map pixels whose outer corner is (left, top), by the cheapest way that is exact enough."""
+    """Raster positions of a rectangle of map pixels with the outer corner (left, top), by the cheapest exact enough way."""
     height, width = shape
     x, y = left + step * (np.arange(width) + 0.5), top - step * (np.arange(height) + 0.5)
     (a, b, c), (d, e, f) = place.affine
     if place.error <= _TOLERANCE * max(1.0, step * math.sqrt(abs(a * e - b * d))):
         return (a * x + c) + (b * y)[:, None], (d * x + f) + (e * y)[:, None]
     for nodes in _NODES if height * width > _FEW else ():
-        cols, rows = _project(raster, np.linspace(x[0], x[-1], nodes), np.linspace(y[0], y[-1], nodes))
+        across, down = (np.linspace(ends[0], ends[-1], nodes, dtype=np.float64) for ends in (x, y))
+        cols, rows = _project(raster, across, down)
         if not (np.isfinite(cols).all() and np.isfinite(rows).all()):
             continue
         # Between nodes, linear interpolation is off by an eighth of the second difference.
@@ -253,7 +254,8 @@ def _between(grid: NDArray[np.float64], height: int, width: int) -> NDArray[np.f
     lower, share = _places(height, len(grid))
     columns = grid[lower] + (grid[lower + 1] - grid[lower]) * share[:, None]
     lower, share = _places(width, len(grid))
-    return columns[:, lower] + (columns[:, lower + 1] - columns[:, lower]) * share
+    before = columns.take(lower, axis=1)
+    return before + (columns.take(lower + 1, axis=1) - before) * share
 
 
 @lru_cache(maxsize=256)
