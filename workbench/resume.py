@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import logging
+import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -124,23 +124,22 @@ def unpack(text: str) -> NDArray[np.float32]:
 
 
 def _check(state: Resumed, archive: Archive) -> None:
-    """Raise ValueError or TypeError unless every value is of its kind and fits the archive."""
+    """Raise ValueError unless every value is of its kind and fits the archive."""
     for item in fields(Resumed):
         value: Any = getattr(state, item.name)
         expected = type(item.default_factory()) if callable(item.default_factory) else type(item.default)
         if not isinstance(value, (int, float) if expected is float else expected):
             raise ValueError(f"{item.name} is {type(value).__name__}")
     for vector in (state.weights, state.query_vector):
-        try:
-            values = unpack(vector)
-        except binascii.Error as error:
-            raise ValueError("a vector is damaged") from error
+        values = unpack(vector)
         if vector and (len(values) != archive.manifest.dim or not np.isfinite(values).all()):
             raise ValueError("a vector does not fit the archive")
-    if len(state.numbers) != len(state.scores) or not all(type(number) is int for number in state.numbers):
-        raise ValueError("hits and scores do not belong together")
-    if any(
-        not 0 <= number < len(archive)
-        for number in [*state.numbers, *([state.selected] if state.selected != -1 else [])]
-    ):
+    chosen = [state.selected] if state.selected != -1 else []
+    if not all(type(number) is int and 0 <= number < len(archive) for number in [*state.numbers, *chosen]):
         raise ValueError("a hit is no tile of the archive")
+    if len(state.numbers) != len(state.scores):
+        raise ValueError("hits and scores do not belong together")
+    numbers = [*state.scores, *state.map_view.values(), *state.opacity.values(), *state.shown]
+    numbers += [value for point in state.query_ring for value in point] + [int(layer) for layer in state.opacity]
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
+        raise ValueError("something that should be a number is none")
