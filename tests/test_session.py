@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from small_rasters import patchwork, write_raster
 
 from workbench.descriptors.archive import Archive
 from workbench.descriptors.build import build_archive
-from workbench.errors import Busy, LabelInvalid, QueryInvalid, RasterChanged
+from workbench.errors import Busy, LabelInvalid, QueryInvalid, RasterChanged, RasterRefused, RasterUnreadable
 from workbench.jobs import Progress
 from workbench.session import Session
 
@@ -212,3 +213,62 @@ def test_problems_of_archive_and_labels_are_the_first_status(archive: Archive, t
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "old.jsonl").write_bytes(b"junk\n")
     assert "old.jsonl" in Session(archive, tmp_path / "labels").status
+
+
+def test_an_image_that_was_sent_is_searched_for_and_not_kept(
+    session: Session, archive: Archive, tmp_path: Path
+) -> None:
+    Image.fromarray(archive.pixels(9).transpose(1, 2, 0)).save(tmp_path / "chip.png")
+    before = {path.name for path in Path(tempfile.gettempdir()).glob("workbench-*")}
+    hits = session.search_upload("ein Dach <b>.png", (tmp_path / "chip.png").read_bytes(), k=3)
+    assert hits[0].number == 9 and session.query == "the image ein Dach <b>.png" and not session.query_ring
+    with pytest.raises((RasterUnreadable, RasterRefused)):
+        session.search_upload("../../page.png", b"<html>not an image</html>")
+    assert session.hits == hits
+    assert {path.name for path in Path(tempfile.gettempdir()).glob("workbench-*")} == before
+
+
+def test_an_example_too_large_for_memory_is_refused_by_its_header(session: Session, tmp_path: Path) -> None:
+    image = Image.new("1", (20_000, 20_000))
+    image.save(tmp_path / "bomb.png")
+    with pytest.raises(RasterRefused, match=r"20,000 x 20,000 pixels"):
+        session.search_upload("bomb.png", (tmp_path / "bomb.png").read_bytes())
+
+
+def test_going_to_a_place_moves_the_map_near_enough_to_see_tiles(session: Session, archive: Archive) -> None:
+    centre = archive.footprint(7, "EPSG:4326").centroid
+    own = archive.footprint(7).centroid
+    for text in (
+        f"{centre.y}, {centre.x}",
+        f" {centre.y} {centre.x}\n",
+        f"{centre.y}°,{centre.x}°",
+        f"{own.x}; {own.y}",
+    ):
+        session.show_whole()
+        session.go_to(text)
+        assert session.map_view["lat"] == pytest.approx(centre.y, abs=1e-6), text
+        assert session.map_view["lon"] == pytest.approx(centre.x, abs=1e-6), text
+        assert 15 <= session.map_view["zoom"] <= 22
+    session.show_place(centre.y, centre.x, 24)
+    session.go_to(f"{centre.y}, {centre.x}")
+    assert session.map_view["zoom"] == 24, "it zoomed out"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is no place"),
+        ("27.6", "is no place"),
+        ("27,6, 85,5", "is no place"),
+        ("<b>here</b>", "is no place"),
+        ("nan nan", "outside the imagery"),
+        ("1e999 0", "outside the imagery"),
+        ("-12.5, 30", "outside the imagery, which covers lon"),
+        ("123456789 987654321", "outside the imagery"),
+    ],
+)
+def test_what_is_no_place_is_refused_with_an_example(session: Session, text: str, words: str) -> None:
+    session.show_place(1, 2, 3)
+    with pytest.raises(QueryInvalid, match=words):
+        session.go_to(text)
+    assert session.map_view == {"lat": 1, "lon": 2, "zoom": 3}

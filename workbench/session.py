@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import geopandas as gpd
@@ -13,29 +15,33 @@ from rasterio.windows import Window
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
+from workbench.controls import Controls
 from workbench.descriptors.archive import Archive, open_archive
 from workbench.errors import QueryInvalid, RasterRefused, WorkbenchError
+from workbench.files import slug
 from workbench.imagery.readout import projection_fit
 from workbench.imagery.render import thumbnail
 from workbench.labels.store import LabelStore
 from workbench.resume import Resumed, read_state, state_path, unpack
 from workbench.search.index import Hits, Index, Scorer
-from workbench.search.query import describe_file, describe_shape, extent, tile_at
+from workbench.search.query import describe_file, describe_shape, extent, place_of, tile_at
 from workbench.search.refine import refine
-from workbench.state import PAGE, STRETCHES
-from workbench.teaching import Labelled, Teaching, polygons_path
+from workbench.state import PAGE, STRETCHES, TOOLS
+from workbench.teaching import Labelled, polygons_path
 
-__all__ = ["Archive", "Labelled", "Session"]
+__all__ = ["STRETCHES", "TOOLS", "Archive", "Labelled", "Session"]
 
 log = logging.getLogger(__name__)
 ON_SCREEN = 200
 """Hits that a search from the screen asks for."""
 _OUTLINES_USED = 100
 _RING_POINTS = 200
+_EQUATOR_M = 2 * math.pi * 6_378_137
+_TILE_ON_SCREEN = 128
 _TOOL_VALUES = {"positive": 1, "negative": -1, "unlabel": 0}
 
 
-class Session(Teaching):
+class Session(Controls):
     """One piece of work on an archive: the state that views show, and every verb that changes it.
 
     Every verb may be called from any thread; one lock guards the state. A verb that fails raises and changes nothing.
@@ -111,12 +117,25 @@ class Session(Teaching):
             ring = _ring(shape) if crs == "EPSG:4326" else []
         else:
             vector, words = describe_file(self.archive, str(image)), f"the image {Path(str(image)).name}"
-        scorer = Scorer(vector, kind="nearest neighbours of one example")
-        with self._lock:
-            hits = self._rank(scorer, k, where)
-            self._query_vector = vector
-            self._show_hits(scorer, hits, f"{len(hits)} hits like {words}.", query=words, query_ring=ring)
-        return hits
+        return self._search_like(vector, words, ring, k, where)
+
+    def search_upload(self, name: str, data: bytes, *, k: int = 50) -> Hits:
+        """Find the tiles most like an image that was sent here; nothing of it is kept.
+
+        Args:
+            name: of its file, only to be shown.
+            data: the whole file.
+            k: number of hits.
+
+        Raises:
+            RasterUnreadable: it is no readable image.
+            RasterRefused: its format is not allowed.
+        """
+        with TemporaryDirectory(prefix="workbench-") as folder:
+            path = Path(folder) / slug(Path(name).stem)
+            path.write_bytes(data)
+            vector = describe_file(self.archive, path)
+        return self._search_like(vector, f"the image {name[:80]}", [], k, None)
 
     def refine(self, class_name: str | None = None, *, k: int = 50, where: NDArray[np.bool_] | None = None) -> Hits:
         """Rank the archive again by what was labelled positive and negative, and by the query.
@@ -209,6 +228,18 @@ class Session(Teaching):
             raise QueryInvalid(f"There is no place at lat {lat}, lon {lon}, zoom {zoom}. Give degrees.")
         self.set_state(map_view=place)
 
+    def go_to(self, text: str) -> None:
+        """Move the map to a place written as text, near enough to see tiles; see `search.query.place_of`.
+
+        Raises:
+            QueryInvalid: it is no place, or one without imagery.
+        """
+        lat, lon = place_of(self.archive, text)
+        tile = self.archive.tile(0)
+        metres = tile.size * max(self.archive.imagery[tile.raster].pixel_size_m)
+        near = math.log2(_EQUATOR_M * math.cos(math.radians(lat)) * _TILE_ON_SCREEN / metres / 256)
+        self.show_place(lat, lon, max(self.map_view.get("zoom", 0), min(22, round(near))))
+
     def show_stretch(self, name: str) -> None:
         """Stretch the imagery on the map another way, one of `state.STRETCHES`; what was searched does not change."""
         if name not in STRETCHES:
@@ -256,6 +287,16 @@ class Session(Teaching):
         """Stop background work and let go of every observer."""
         self.jobs.close()
         self.unobserve_all()
+
+    def _search_like(
+        self, vector: NDArray[np.float32], words: str, ring: list[list[float]], k: int, where: NDArray[np.bool_] | None
+    ) -> Hits:
+        scorer = Scorer(vector, kind="nearest neighbours of one example")
+        with self._lock:
+            hits = self._rank(scorer, k, where)
+            self._query_vector = vector
+            self._show_hits(scorer, hits, f"{len(hits)} hits like {words}.", query=words, query_ring=ring)
+        return hits
 
     def _rank(self, scorer: Scorer, k: int, where: NDArray[np.bool_] | None) -> Hits:
         if k < 0:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from workbench.descriptors.archive import Archive
-from workbench.errors import LabelInvalid, QueryInvalid, RasterChanged
+from workbench.errors import QueryInvalid, RasterChanged
 from workbench.jobs import Job, Progress
+from workbench.labels.checks import clean_name
 from workbench.labels.export import Chips, export_chips
 from workbench.labels.fold import default_colour
 from workbench.labels.gis import ImportReport, export_gis, import_vectors
@@ -73,10 +74,13 @@ class Teaching(State):
         )
 
     def choose_class(self, name: str) -> None:
-        """Look for another class from now on; it is defined when something is first labelled with it."""
-        if not name.strip():
-            raise LabelInvalid("The class has no name. Type one, for example: roof.")
-        self.set_state(class_name=name.strip(), status=f"Looking for {name.strip()}.")
+        """Look for another class from now on; it is defined when something is first labelled with it.
+
+        Raises:
+            LabelInvalid: the name cannot be used.
+        """
+        name = clean_name(name, "A class name")
+        self.set_state(class_name=name, status=f"Looking for {name}.")
         self.show_labels()
 
     def label(

@@ -21,6 +21,7 @@ from workbench.imagery.handles import content_fingerprint, dataset_of
 from workbench.imagery.rasters import Band, Imagery, Raster
 
 log = logging.getLogger(__name__)
+_LARGEST_IMAGE = 64_000_000
 
 
 def open_imagery(
@@ -80,7 +81,12 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     """
     from workbench.imagery.render import display_bands, fit_stretch
 
-    raster = open_imagery(Path(path))[0]
+    raster = open_imagery(Path(path).expanduser())[0]
+    if raster.width * raster.height > _LARGEST_IMAGE:
+        raise RasterRefused(
+            f"{raster.name} has {raster.width:,} x {raster.height:,} pixels; an example may have "
+            f"{_LARGEST_IMAGE / 1e6:.0f} million. Cut out what you look for."
+        )
     return fit_stretch(raster).apply(raster.read())[list(display_bands(raster))]
 
 

@@ -132,6 +132,16 @@ class LabelStore:
         """Say again what `undo` took back last; None when there is nothing, or something was said since."""
         return self._step("redo", self._undone, self._done)
 
+    @property
+    def can_undo(self) -> bool:
+        """Whether `undo` has something to take back."""
+        return bool(self._done)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether `redo` has something to say again."""
+        return bool(self._undone)
+
     def define_class(self, name: str, colour: str | None = None) -> LabelClass:
         """Define a class, or give one that exists another colour.
 

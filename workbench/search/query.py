@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from shapely.prepared import prep
 from workbench.descriptors.archive import Archive
 from workbench.errors import QueryInvalid, RasterRefused
 from workbench.imagery.opening import read_image
+from workbench.imagery.rasters import transformer
 
 
 def tile_at(
@@ -107,6 +109,44 @@ def describe_file(archive: Archive, path: str | Path) -> NDArray[np.float32]:
     return archive.describe_image(read_image(path))
 
 
+def place_of(archive: Archive, text: str) -> tuple[float, float]:
+    """The place on the imagery that a text names.
+
+    Args:
+        archive: whose imagery.
+        text: latitude and longitude in degrees, or x and y in the CRS of the first raster that has one: two numbers
+            with decimal points, divided by a comma or a space.
+
+    Returns:
+        latitude and longitude in degrees.
+
+    Raises:
+        QueryInvalid: it is no place, or one without imagery.
+    """
+    covered = extent(archive)
+    if covered is None:
+        raise QueryInvalid("This imagery has no place on earth to go to. Show some tiles in the gallery instead.")
+    own = next(str(raster.crs) for raster in archive.imagery if raster.mappable)
+    example = f"{(covered[1] + covered[3]) / 2:.4f}, {(covered[0] + covered[2]) / 2:.4f}"
+    parts = [part for part in re.split(r"[\s,;°]+", text.replace("\u2212", "-")) if part]
+    try:
+        first, second = (float(part) for part in parts)
+    except ValueError as error:
+        raise QueryInvalid(
+            f"{text.strip()[:60]!r} is no place. Type latitude and longitude in degrees, such as {example}, "
+            f"or x and y in {_crs_name(own)}."
+        ) from error
+    candidates = [(first, second)] if abs(first) <= 90 and abs(second) <= 180 else []
+    lon, lat = transformer(own, "EPSG:4326").transform(first, second)
+    for place in (*candidates, (float(lat), float(lon))):
+        if any(_holds(archive, position, place) for position in range(len(archive.imagery))):
+            return place
+    raise QueryInvalid(
+        f"{first:.10g}, {second:.10g} is outside the imagery, which covers {extent_text(archive)}. "
+        f"Type the latitude first, such as {example}, or x and y in {_crs_name(own)}."
+    )
+
+
 def tiles_inside(archive: Archive, area: BaseGeometry, crs: str | None = "EPSG:4326") -> NDArray[np.bool_]:
     """Which tiles have their centre inside an area, (n,)."""
     inside = np.zeros(len(archive), bool)
@@ -148,3 +188,13 @@ def _pixel(archive: Archive, raster: int, x: float, y: float, crs: str | None) -
         return None
     column, row = point.coords[0][:2]
     return (column, row) if np.isfinite([column, row]).all() else None
+
+
+def _holds(archive: Archive, raster: int, place: tuple[float, float]) -> bool:
+    pixel = _pixel(archive, raster, place[1], place[0], "EPSG:4326")
+    found = archive.imagery[raster]
+    return pixel is not None and 0 <= pixel[0] <= found.width and 0 <= pixel[1] <= found.height
+
+
+def _crs_name(crs: str) -> str:
+    return crs if len(crs) < 30 else "the coordinate system of the first raster"

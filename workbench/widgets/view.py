@@ -25,7 +25,8 @@ class View(anywidget.AnyWidget):
     """A part of the screen.
 
     It observes its session, and holds nothing that the session does not say. The browser sends ``{"do": name, ...}``;
-    what it may ask for is in `actions`. Whatever fails there or in an observer shows in the status line.
+    what it may ask for is in `actions`; a single binary buffer is its field ``data``. Whatever fails there or in an
+    observer shows in the status line.
 
     Args:
         session: to show.
@@ -70,6 +71,8 @@ class View(anywidget.AnyWidget):
         """Do what the browser asks for, if it is one of the actions and its fields are of the right types."""
         asked = dict(message) if isinstance(message, Mapping) else {}
         name = asked.pop("do", None)
+        if len(buffers) == 1:
+            asked["data"] = bytes(buffers[0])
         function = self.actions().get(name) if isinstance(name, str) else None
         if function is None or not _fits(function, asked):
             log.warning("%s: ignored a message that asks for %.80r.", type(self).__name__, message)
@@ -80,6 +83,7 @@ class View(anywidget.AnyWidget):
 def _fits(function: Callable[..., object], given: Mapping[str, object]) -> bool:
     """Whether a message's fields are the function's parameters, each of the type written there (int, float, str, ...)."""
     known = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "list": (list,), "dict": (dict,)}
+    known["bytes"] = (bytes,)
     wanted = inspect.signature(function).parameters
     if (
         any(name not in given for name, each in wanted.items() if each.default is each.empty)
