@@ -47,9 +47,10 @@ class TileChannel(View):
     def tiles(self, ask: list, drop: list) -> None:  # type: ignore[type-arg]
         """Queue tiles and forget others; what is no request for a tile gets an empty answer and a line in the log."""
         self._queue.drop(name for name in drop if isinstance(name, str))
+        known = {info.number for info in self.session.layers.infos()}
         good, bad = [], []
         for item in ask:
-            tile = _parse(item)
+            tile = _parse(item, known)
             (bad if tile is None else good).append(tile or item)
         for item in bad:
             log.warning("Refused a request for a map tile: %.200r", item)
@@ -99,13 +100,13 @@ class TileChannel(View):
         self.session.fail("painting the map", error)
 
 
-def _parse(item: object) -> Ask | None:
-    """A request as the browser writes it, or None if it is none."""
+def _parse(item: object, layers: set[int]) -> Ask | None:
+    """A request as the browser writes it, or None if it is none, or for no layer that there is."""
     if not isinstance(item, list) or len(item) != 6 or not isinstance(item[0], str) or len(item[0]) > 100:
         return None
     if any(type(value) is not int for value in item[1:]):
         return None
     layer, x, y, z, size = item[1:]
-    if not (0 <= layer < 100 and 0 <= z <= 30 and 0 <= x < 2**z and 0 <= y < 2**z and size in SIZES):
+    if not (layer in layers and 0 <= z <= 30 and 0 <= x < 2**z and 0 <= y < 2**z and size in SIZES):
         return None
     return Ask(item[0], layer, x, y, z, size)

@@ -1,0 +1,123 @@
+"""The tile channel: only the session's own layers, whatever is asked; each failure once, in words; no thread left."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+import pytest
+from widgets.conftest import say
+
+from workbench.errors import RasterUnreadable
+from workbench.session import Session
+from workbench.widgets.tiles import TileChannel
+
+Sent = list[tuple[dict[str, Any], list[bytes]]]
+
+
+def at(session: Session, z: int) -> tuple[int, int]:
+    """The map tile in the middle of the imagery."""
+    import math
+
+    west, south, east, north = session.extent
+    lat = math.radians((south + north) / 2)
+    y = (1 - math.asinh(math.tan(lat)) / math.pi) / 2
+    return int(((west + east) / 2 + 180) / 360 * 2**z), int(y * 2**z)
+
+
+def wait(sent: Sent, count: int) -> Sent:
+    until = time.monotonic() + 20
+    while len(sent) < count and time.monotonic() < until:
+        time.sleep(0.01)
+    return sent
+
+
+@pytest.fixture
+def channel(session: Session, sent: Sent) -> TileChannel:
+    made = TileChannel(session, "map")
+    yield made
+    made.close()
+
+
+def test_tiles_of_the_imagery_come_as_pictures_and_nothing_where_nothing_is(
+    channel: TileChannel, session: Session, sent: Sent
+) -> None:
+    x, y = at(session, 18)
+    say(channel, do="tiles", ask=[["a", 0, x, y, 18, 256], ["b", 0, 0, 0, 18, 256]], drop=[])
+    answers = {content["id"]: buffers for content, buffers in wait(sent, 2)}
+    assert answers["b"] == [] and answers["a"][0][:2] in (b"\xff\xd8", b"\x89P", b"RI")
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        ["a", 99, 1, 1, 3, 256],
+        ["a", "../../secret", 1, 1, 3, 256],
+        ["a", -1, 1, 1, 3, 256],
+        ["a", 0, 1, 1, 10**9, 256],
+        ["a", 0, 2**70, 1, 3, 256],
+        ["a", 0, -1, 1, 3, 256],
+        ["a", 0, 1.5, 1, 3, 256],
+        ["a", 0, True, 1, 3, 256],
+        ["a", 0, 1, 1, 3, 10**6],
+        ["a", 0, 1, 1, 3],
+        ["a"],
+        [],
+        "a",
+        None,
+        {"id": "a"},
+        [7, 0, 1, 1, 3, 256],
+        ["n" * 10**6, 0, 1, 1, 3, 256],
+    ],
+)
+def test_P19_hostile_requests_get_an_empty_tile_and_a_line_in_the_log(
+    channel: TileChannel, sent: Sent, item: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        say(channel, do="tiles", ask=[item], drop=[None, 3, {}])
+        wait(sent, 1 if isinstance(item, list) and item and isinstance(item[0], str) else 0)
+    assert all(buffers == [] and len(str(content)) < 200 for content, buffers in sent)
+    assert caplog.text and len(caplog.text) < 2000
+
+
+def test_a_raster_that_cannot_be_read_is_named_once_and_the_channel_goes_on(
+    channel: TileChannel, session: Session, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise RasterUnreadable("south.tif: rows 0-64 cannot be read. Copy it again.")
+
+    monkeypatch.setattr(session.layers, "tile", broken)
+    said: list[str] = []
+    session.observe(lambda change: said.append(change["new"]), "status")
+    say(channel, do="tiles", ask=[[str(number), 0, 1, 1, 3, 256] for number in range(6)], drop=[])
+    assert len(wait(sent, 6)) == 6 and all(not buffers for _, buffers in sent)
+    assert said == ["painting the map: south.tif: rows 0-64 cannot be read. Copy it again."] and session.alarm
+
+
+def test_the_layers_follow_the_session(channel: TileChannel, session: Session) -> None:
+    assert [layer["number"] for layer in channel.layers][:1] == [0]
+    before = channel.layers[0]["version"]
+    session.show_stretch("full range")
+    assert channel.layers[0]["version"] > before
+    session.set_state(opacity={0: 0.5})
+    assert channel.layers[0]["opacity"] == 0.5
+    session.set_state(shown=[])
+    assert channel.layers == []
+
+
+def test_closing_leaves_no_thread_and_no_observer(session: Session, sent: Sent) -> None:
+    before = set(threading.enumerate())
+    channel = TileChannel(session, "map")
+    say(channel, do="tiles", ask=[["a", 0, 1, 1, 3, 256]], drop=[])
+    wait(sent, 1)
+    assert set(threading.enumerate()) > before
+    channel.close()
+    assert set(threading.enumerate()) == before
+    assert not any(session._trait_notifiers.get(name, {}).get("change") for name in ("layers_version", "shown"))
+
+
+def test_P19_layers_are_asked_for_by_number_only(channel: TileChannel) -> None:
+    assert set(channel.actions()) == {"tiles"}
+    assert all(type(layer["number"]) is int and "/" not in layer["name"] for layer in channel.layers)
