@@ -53,6 +53,16 @@ def test_P10_a_new_session_shows_what_the_last_one_showed(archive: Archive, tmp_
 SHOWN = ("query", "query_ring", "hits", "page", "selected", "class_name", "map_view", "shown", "stretch", "opacity")
 
 
+def test_P10_a_look_around_comes_back_without_a_scorer(archive: Archive, tmp_path: Path) -> None:
+    old = Session(archive, tmp_path, by="me", resume=True)
+    old.search(tile=7)
+    hits = old.browse(45)
+    old.go_to_page(2)
+    new = Session(archive, tmp_path, by="me", resume=True)
+    assert new.hits == hits and new.page == 2 and new.scorer is None and new.query == "a look around"
+    assert "NaN" not in state_path(tmp_path, "me").read_text()
+
+
 def test_sessions_that_do_not_resume_neither_read_nor_write(archive: Archive, tmp_path: Path) -> None:
     worked(archive, tmp_path).close()
     path = state_path(tmp_path, "me")
@@ -78,6 +88,7 @@ def test_another_persons_or_archives_state_is_left_alone(archive: Archive, tmp_p
         {"numbers": [10**9], "scores": [1.0]},
         {"numbers": [True], "scores": [1.0]},
         {"numbers": [1, 2]},
+        {"weights": ""},
         {"page": "first"},
         {"weights": "no base64!"},
         {"weights": pack(np.array([1.0, 2.0], np.float32))},

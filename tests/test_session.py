@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import threading
 import time
@@ -129,6 +130,54 @@ def test_a_thumbnail_is_the_tile_that_was_searched(session: Session, archive: Ar
     step = tile.size // 64
     expected = pixels.reshape(3, 64, step, 64, step).mean(axis=(2, 4)).transpose(1, 2, 0)
     assert np.abs(shown - expected).mean() < 12
+
+
+def test_thumbnails_are_kept_and_a_page_of_noise_stays_small(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3, 320, 320), dtype=np.uint8)
+    path = write_raster(tmp_path / "noise.tif", noise)
+    archive = build_archive(path, tmp_path / "a", tile=64, encoder=MeanColour(), progress=Progress())
+    session = Session(archive, tmp_path / "labels")
+    assert sum(len(session.thumbnail(number)) for number in range(20)) < 140_000
+    assert len(session.thumbnail(3, most_bytes=10**6)) > 7_000
+    first = session.thumbnail(3)
+    path.unlink()
+    assert session.thumbnail(3) is first
+    with pytest.raises(RasterUnreadable):
+        session.thumbnail(24)
+
+
+def test_browsing_shows_tiles_of_everywhere_on_every_page_without_a_scorer(session: Session, archive: Archive) -> None:
+    session.search(tile=3, k=50)
+    hits = session.browse(45)
+    assert session.hits == hits == session.browse(45) and session.scorer is None and session.query == "a look around"
+    assert len(set(hits.numbers)) == 45 and all(math.isnan(hit.score) for hit in hits)
+    assert [hit.rank for hit in hits] == list(range(1, 46)) and hits[7].tile == archive.tile(hits[7].number)
+    assert not session.can_refine and session.query_ring == []
+    spread = np.diff(np.sort(hits[:15].numbers))
+    assert spread.max() < 3 * len(archive) / 15, "the first page is from everywhere"
+    assert len(session.browse(10**6)) == len(archive) and len(session.browse(0)) == 0
+    session.label(hits[0], "roof")
+    session.refine(k=5)
+    assert session.query == ""
+
+
+def test_turning_a_page_selects_its_first_or_last_card(session: Session) -> None:
+    hits = session.search(tile=3, k=50)
+    session.go_to_page(1)
+    assert session.page == 1 and session.selected == hits[20].number
+    session.go_to_page(0, last=True)
+    assert session.page == 0 and session.selected == hits[19].number
+    session.go_to_page(99)
+    assert session.page == 2 and session.selected == hits[40].number
+
+
+def test_the_map_goes_to_a_tile_at_the_zoom_it_has(session: Session, archive: Archive) -> None:
+    session.set_state(map_view={"lat": 0.0, "lon": 0.0, "zoom": 19.0})
+    session.show_tile(9)
+    centre = archive.footprint(9, "EPSG:4326").centroid
+    assert session.map_view == {"lat": centre.y, "lon": centre.x, "zoom": 19.0}
+    with pytest.raises(QueryInvalid):
+        session.show_tile(10**6)
 
 
 def test_calls_from_many_threads_lose_nothing(session: Session) -> None:

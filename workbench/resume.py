@@ -35,7 +35,7 @@ class Resumed:
         bias: of the scorer.
         kind: of the scorer, in words.
         numbers: tiles of the hits, best first.
-        scores: of the hits.
+        scores: of the hits; empty when nothing ranked them.
         page: shown, from 0.
         selected: tile that keys act on, -1 for none.
         class_name: that is being looked for.
@@ -71,7 +71,8 @@ class Resumed:
 
     def hits(self, archive: Archive) -> Hits:
         """The hits as they were."""
-        pairs = enumerate(zip(self.numbers, self.scores, strict=True), 1)
+        scores = self.scores if self.weights else [math.nan] * len(self.numbers)
+        pairs = enumerate(zip(self.numbers, scores, strict=True), 1)
         return Hits(tuple(Hit(number, archive.tile(number), score, rank) for rank, (number, score) in pairs))
 
 
@@ -137,7 +138,7 @@ def _check(state: Resumed, archive: Archive) -> None:
     chosen = [state.selected] if state.selected != -1 else []
     if not all(type(number) is int and 0 <= number < len(archive) for number in [*state.numbers, *chosen]):
         raise ValueError("a hit is no tile of the archive")
-    if len(state.numbers) != len(state.scores):
+    if len(state.scores) != (len(state.numbers) if state.weights else 0):
         raise ValueError("hits and scores do not belong together")
     numbers = [*state.scores, *state.map_view.values(), *state.opacity.values(), *state.shown]
     numbers += [value for point in state.query_ring for value in point] + [int(layer) for layer in state.opacity]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,17 +24,20 @@ from workbench.imagery.readout import projection_fit
 from workbench.imagery.render import thumbnail
 from workbench.labels.store import LabelStore
 from workbench.resume import Resumed, read_state, state_path, unpack
-from workbench.search.index import Hits, Index, Scorer
+from workbench.search.index import Hit, Hits, Index, Scorer
 from workbench.search.query import describe_file, describe_shape, extent, place_of, tile_at
 from workbench.search.refine import refine
 from workbench.state import PAGE, STRETCHES, TOOLS
 from workbench.teaching import Labelled, polygons_path
 
-__all__ = ["STRETCHES", "TOOLS", "Archive", "Labelled", "Session"]
+__all__ = ["PAGE", "STRETCHES", "TOOLS", "Archive", "Labelled", "Session"]
 
 log = logging.getLogger(__name__)
 ON_SCREEN = 200
 """Hits that a search from the screen asks for."""
+_THUMBNAIL_BYTES = 7_000
+"""So that a page of them stays below 150 kB."""
+_THUMBNAILS_KEPT = 1000
 _OUTLINES_USED = 100
 _RING_POINTS = 200
 _EQUATOR_M = 2 * math.pi * 6_378_137
@@ -66,6 +70,7 @@ class Session(Controls):
         kept = state_path(store.folder, store.by) if resume else None
         super().__init__(archive, store, kept)
         self.index = Index(archive)
+        self._thumbnail = lru_cache(_THUMBNAILS_KEPT)(self._cut)
         problems = " ".join((*archive.problems, *store.problems))
         self.status, self.alarm = problems, bool(problems)
         state = None if kept is None else read_state(kept, archive)
@@ -156,7 +161,8 @@ class Session(Controls):
             scorer = refine(positives, negatives, self.archive.vectors, query=self._query_vector)
             hits = self._rank(scorer, k, where)
             said = f"{len(hits)} hits for {name or 'the query'} by {scorer.kind}."
-            self._show_hits(scorer, hits, said, class_name=name)
+            query = self.query if self._query_vector is not None else ""
+            self._show_hits(scorer, hits, said, class_name=name, query=query)
         return hits
 
     def act_at(self, lon: float, lat: float) -> None:
@@ -189,11 +195,26 @@ class Session(Controls):
         else:
             self.label(shape, value=_TOOL_VALUES[self.tool])
 
-    def go_to_page(self, page: int) -> None:
-        """Show another page of the hits, the nearest there is; its first card is selected."""
-        page = max(0, min(page, self.pages - 1))
-        shown = self.hits[page * PAGE : (page + 1) * PAGE]
-        self.set_state(page=page, selected=shown[0].number if len(shown) else -1)
+    def browse(self, k: int = 50) -> Hits:
+        """Show tiles spread over the whole archive, each page over all of it; nothing ranks them, so scores are NaN."""
+        count = max(0, min(k, len(self.archive)))
+        ends = np.linspace(0, len(self.archive), count + 1).astype(int)
+        drawn = np.random.default_rng(0).integers(ends[:-1], ends[1:])
+        numbers = drawn[np.argsort(np.arange(count) % max(1, -(-count // PAGE)), kind="stable")].tolist()
+        hits = Hits(tuple(Hit(each, self.archive.tile(each), math.nan, rank) for rank, each in enumerate(numbers, 1)))
+        with self._lock:
+            self.layers.set_scores(None)
+            self._query_vector = None
+            said = f"{len(hits)} tiles spread over the archive."
+            self._show_hits(None, hits, said, query="a look around", query_ring=[])
+        return hits
+
+    def go_to_page(self, page: int, last: bool = False) -> None:
+        """Show another page of the hits, the nearest there is; its first card is selected, or its last."""
+        with self._lock:
+            page = max(0, min(page, self.pages - 1))
+            shown = self.hits[page * PAGE : (page + 1) * PAGE]
+            self.set_state(page=page, selected=shown[-1 if last else 0].number if len(shown) else -1)
 
     @property
     def pages(self) -> int:
@@ -240,6 +261,16 @@ class Session(Controls):
         near = math.log2(_EQUATOR_M * math.cos(math.radians(lat)) * _TILE_ON_SCREEN / metres / 256)
         self.show_place(lat, lon, max(self.map_view.get("zoom", 0), min(22, round(near))))
 
+    def show_tile(self, number: int) -> None:
+        """Move the map to a tile, at the zoom it has.
+
+        Raises:
+            QueryInvalid: there is no such tile.
+            RasterRefused: its raster has no place on earth.
+        """
+        centre = self.archive.footprint(self.checked(number), "EPSG:4326").centroid
+        self.show_place(centre.y, centre.x)
+
     def show_stretch(self, name: str) -> None:
         """Stretch the imagery on the map another way, one of `state.STRETCHES`; what was searched does not change."""
         if name not in STRETCHES:
@@ -247,10 +278,9 @@ class Session(Controls):
         self.layers.set_stretch(name)
         self.set_state(stretch=name, layers_version=self.layers_version + 1)
 
-    def thumbnail(self, number: int, pixels: int = 128) -> bytes:
-        """A tile as JPEG, from the raster that was searched and with the stretch it was searched with."""
-        tile = self.archive.tile(self.checked(number))
-        return thumbnail(self.archive.imagery[tile.raster], tile.window, self.archive.stretch(tile.raster), pixels)
+    def thumbnail(self, number: int, pixels: int = 128, most_bytes: int = _THUMBNAIL_BYTES) -> bytes:
+        """A tile as JPEG, from the raster that was searched and with the stretch it was searched with; the last are kept."""
+        return self._thumbnail(self.checked(number), pixels, most_bytes)
 
     def context(self, number: int, pixels: int = 384, around: float = 1.0) -> bytes:
         """A tile in the middle of its surroundings, ``around`` tile sizes on each side, as JPEG."""
@@ -306,7 +336,7 @@ class Session(Controls):
         self.layers.set_scores(scores)
         return hits
 
-    def _show_hits(self, scorer: Scorer, hits: Hits, said: str, **more: Any) -> None:
+    def _show_hits(self, scorer: Scorer | None, hits: Hits, said: str, **more: Any) -> None:
         self.set_state(
             scorer=scorer,
             hits=hits,
@@ -317,6 +347,11 @@ class Session(Controls):
             status=said,
             **more,
         )
+
+    def _cut(self, number: int, pixels: int, most_bytes: int) -> bytes:
+        tile = self.archive.tile(number)
+        raster, stretch = self.archive.imagery[tile.raster], self.archive.stretch(tile.raster)
+        return thumbnail(raster, tile.window, stretch, pixels, most_bytes)
 
     def _examples(self, class_name: str, value: int) -> NDArray[np.float32]:
         labels = [label for label in self.store.labels(class_name) if label.value == value] if class_name else []
@@ -340,7 +375,7 @@ class Session(Controls):
         }
         if scorer is not None:
             self.layers.set_scores(self.index.scores(scorer))
-            values |= {"scorer": scorer, "hits": state.hits(self.archive)}
+        values |= {"scorer": scorer, "hits": state.hits(self.archive)}
         if state.stretch in STRETCHES:
             self.layers.set_stretch(state.stretch)
             values["stretch"] = state.stretch

@@ -187,7 +187,7 @@ class State(traitlets.HasTraits):
             bias=0.0 if scorer is None else float(scorer.bias),
             kind="" if scorer is None else scorer.kind,
             numbers=[hit.number for hit in self.hits],
-            scores=[hit.score for hit in self.hits],
+            scores=[] if scorer is None else [hit.score for hit in self.hits],
             page=self.page,
             selected=self.selected,
             class_name=self.class_name,

@@ -24,6 +24,7 @@ _ENCODER: dict[str, dict[str, Any]] = {
     "WEBP": {"quality": 80, "method": 0},
     "PNG": {"compress_level": 1},
 }
+_LOWER_QUALITIES = (75, 60, 45, 30, 15)
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,20 @@ def fit_stretch(raster: Raster) -> Stretch:
     """
     if raster.dtype == "uint8":
         return Stretch((0.0,) * len(raster.bands), (255.0,) * len(raster.bands))
-    pixels = sample(raster)
-    low, high = [], []
+    return percentile_stretch(sample(raster))
+
+
+def percentile_stretch(pixels: np.ma.MaskedArray[Any, Any], low: float = 2, high: float = 98) -> Stretch:
+    """The stretch between two percentiles of each band's valid pixels, (bands, rows, cols); the full range where they coincide."""
+    lows, highs = [], []
     for band in pixels:
         values = band.compressed().astype(np.float64)
-        ends = np.percentile(values, (2, 98)) if values.size else np.array([0.0, 1.0])
+        ends = np.percentile(values, (low, high)) if values.size else np.array([0.0, 1.0])
         if ends[0] == ends[1] and values.size:
             ends = np.array([values.min(), values.max()])
-        low.append(float(ends[0]))
-        high.append(float(ends[1]) if ends[1] > ends[0] else float(ends[0]) + 1.0)
-    return Stretch(tuple(low), tuple(high))
+        lows.append(float(ends[0]))
+        highs.append(float(ends[1]) if ends[1] > ends[0] else float(ends[0]) + 1.0)
+    return Stretch(tuple(lows), tuple(highs))
 
 
 def sample(raster: Raster, pixels: int = _SAMPLE) -> np.ma.MaskedArray[Any, Any]:
@@ -141,11 +146,22 @@ def render(raster: Raster, window: Window, size: tuple[int, int], stretch: Stret
     return np.concatenate([shown, alpha[None]]).transpose(1, 2, 0)
 
 
-def thumbnail(raster: Raster, window: Window, stretch: Stretch, pixels: int = 128) -> bytes:
-    """A window as a JPEG of at most ``pixels`` on its longer side, no-data in white."""
+def thumbnail(
+    raster: Raster, window: Window, stretch: Stretch, pixels: int = 128, most_bytes: int | None = None
+) -> bytes:
+    """A window as a JPEG of at most ``pixels`` on its longer side, no-data in white.
+
+    Noise takes many bytes: the quality of a picture is lowered until it has at most ``most_bytes``.
+    """
     scale = pixels / max(window.height, window.width)
     size = (max(1, round(window.height * scale)), max(1, round(window.width * scale)))
-    return encode(flatten(render(raster, window, size, stretch)), "JPEG")
+    picture = flatten(render(raster, window, size, stretch))
+    data = encode(picture, "JPEG")
+    for quality in _LOWER_QUALITIES:
+        if most_bytes is None or len(data) <= most_bytes:
+            break
+        data = encode(picture, "JPEG", quality)
+    return data
 
 
 def flatten(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -153,8 +169,9 @@ def flatten(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(rgba[..., 3:] > 0, rgba[..., :3], 255).astype(np.uint8)
 
 
-def encode(picture: NDArray[np.uint8], form: str) -> bytes:
-    """A picture (rows, cols, 3 or 4) as JPEG, PNG or WEBP bytes."""
+def encode(picture: NDArray[np.uint8], form: str, quality: int | None = None) -> bytes:
+    """A picture (rows, cols, 3 or 4) as JPEG, PNG or WEBP bytes, at the usual quality when None is given."""
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, form, **_ENCODER[form])
+    options = _ENCODER[form] if quality is None else {**_ENCODER[form], "quality": quality}
+    Image.fromarray(picture).save(file, form, **options)
     return file.getvalue()
