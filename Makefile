@@ -1,6 +1,7 @@
 # make demo    set up, paint a scene, index it, open JupyterLab on notebooks/01_find_things.ipynb (its address is printed)
 # make demo OPEN=0   no browser: play the whole loop on the bundled scene, leave demo/report.md
 # make test    set up and run every test;  make test-fast  the quick ones (under five minutes)
+# make browser set up a Chromium for the tests, which make test does too
 # TORCH=cpu    install torch without its CUDA parts (several GB less)
 PYTHON ?= python3
 OPEN ?= 1
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 
-.PHONY: demo test test-fast lint clean
+.PHONY: demo test test-fast browser lint clean
 
 demo: $(STAMP)
 ifeq ($(OPEN),0)
@@ -18,11 +19,14 @@ else
 	$(BIN)/python -m workbench lab
 endif
 
-test: $(TEST_STAMP)
+test: $(TEST_STAMP) browser
 	$(BIN)/python -m pytest $(PYTEST)
 
 test-fast: $(TEST_STAMP)
 	$(BIN)/python -m pytest -m "not slow and not browser" $(PYTEST)
+
+browser: $(TEST_STAMP)
+	$(BIN)/python tests/browser/install.py
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff check .

@@ -15,6 +15,9 @@ _LOCAL = ("127.", "::1", "localhost", "0.0.0.0")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fault-runs", type=int, default=15, help="random faults per promise")
+    parser.addoption("--figures", help="file for the browser tests' latencies; tests/browser/out/ if not given")
+    parser.addoption("--screenshots", help="folder for the browser tests' pictures; tests/browser/out/ if not given")
+    parser.addoption("--archives", help="folder where a slow archive of the browser tests is kept and found again")
 
 
 @pytest.fixture(scope="session")
