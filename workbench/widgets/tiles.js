@@ -96,17 +96,20 @@ function makeRequests(model) {
     drops.push(id);
     later();
   };
-  const answered = (message, buffers) => {
-    const entry = waiting.get(message.id);
-    if (!entry) return;
-    if (message.again) {
-      asks.push(entry.ask);
-      later(300);
-      return;
+  const answered = ({ tiles }, buffers) => {
+    let next = 0;
+    for (const [id, state] of tiles ?? []) {
+      const data = state === "picture" ? buffers[next++] : null;
+      const entry = waiting.get(id);
+      if (!entry) continue;
+      if (state === "again") {
+        asks.push(entry.ask);
+        later(300);
+        continue;
+      }
+      waiting.delete(id);
+      entry.fill(data ? new Blob([data], { type: kind(data) }) : null);
     }
-    waiting.delete(message.id);
-    const data = buffers?.[0];
-    entry.fill(data ? new Blob([data], { type: kind(data) }) : null);
   };
   model.on("msg:custom", answered);
   return {

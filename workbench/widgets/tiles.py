@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Mapping
 
 import traitlets
 
-from workbench.errors import WorkbenchError
+from workbench.errors import RasterUnreadable, WorkbenchError
 from workbench.session import Session
 from workbench.widgets.tile_queue import Ask, TileQueue
 from workbench.widgets.view import View, source
@@ -15,14 +17,15 @@ from workbench.widgets.view import View, source
 log = logging.getLogger(__name__)
 SIZES = (256, 512)
 _MOST_SAID = 100
+_TOGETHER, _PATIENCE_S = 4, 0.015
 
 
 class TileChannel(View):
     """Answers the tiles that the map in the browser asks for.
 
-    The browser sends ``{"do": "tiles", "ask": [[id, layer, x, y, z, size], ...], "drop": [id, ...]}``; the answer to each
-    is ``{"id": id}`` with the picture as its only buffer, or without one where there is nothing, or with
-    ``"again": true`` where it had to make room.
+    The browser sends ``{"do": "tiles", "ask": [[id, layer, x, y, z, size], ...], "drop": [id, ...]}``. Answers come
+    several in a message, for a message costs as much as a small tile: ``{"tiles": [[id, state], ...]}`` where the state
+    is ``"picture"`` (the next of the message's buffers), ``"empty"``, or ``"again"`` (it had to make room: ask again).
 
     Attributes:
         map_id: model of the ipyleaflet map.
@@ -37,7 +40,10 @@ class TileChannel(View):
         super().__init__(session)
         self.map_id = map_id
         self._said: set[str] = set()
-        self._queue = TileQueue(self._paint, lambda tile: self.send({"id": tile.id, "again": True}))
+        self._ready: list[tuple[str, bytes | None]] = []
+        self._ready_since = 0.0
+        self._lock = threading.Lock()
+        self._queue = TileQueue(self._paint, self._refuse)
         self.watch(self._show, "layers_version", "shown", "opacity")
 
     def actions(self) -> Mapping[str, Callable[..., object]]:
@@ -47,6 +53,8 @@ class TileChannel(View):
     def tiles(self, ask: list, drop: list) -> None:  # type: ignore[type-arg]
         """Queue tiles and forget others; what is no request for a tile gets an empty answer and a line in the log."""
         self._queue.drop(name for name in drop if isinstance(name, str))
+        if not len(self._queue):
+            self._flush()
         known = {info.number for info in self.session.layers.infos()}
         good, bad = [], []
         for item in ask:
@@ -55,7 +63,7 @@ class TileChannel(View):
         for item in bad:
             log.warning("Refused a request for a map tile: %.200r", item)
             if isinstance(item, list) and item and isinstance(item[0], str):
-                self.send({"id": item[0][:100]})
+                self.send({"tiles": [[item[0][:100], "empty"]]})
         self._queue.ask(good)
 
     def close(self) -> None:
@@ -64,15 +72,40 @@ class TileChannel(View):
         super().close()
 
     def _paint(self, tile: Ask) -> None:
+        layers = self.session.layers
+        picture = None
         try:
-            picture = self.session.layers.tile(tile.layer, tile.x, tile.y, tile.z, tile.size)
+            picture = layers.tile(tile.layer, tile.x, tile.y, tile.z, tile.size)
+            for words in layers.problems:
+                self._say(RasterUnreadable(words))
         except Exception as error:  # noqa: BLE001 - one bad tile must not end the thread
             self._say(error)
-            picture = None
         try:
-            self.send({"id": tile.id}, None if picture is None else [picture])
+            self._answer(tile.id, picture)
         except Exception:
             log.exception("A map tile could not be sent")
+
+    def _answer(self, name: str, picture: bytes | None) -> None:
+        """Send what is ready, unless more will be in a moment."""
+        now = time.monotonic()
+        with self._lock:
+            if not self._ready:
+                self._ready_since = now
+            self._ready.append((name, picture))
+            pictures = sum(picture is not None for _, picture in self._ready)
+            if len(self._queue) and pictures < _TOGETHER and now - self._ready_since < _PATIENCE_S:
+                return
+        self._flush()
+
+    def _flush(self) -> None:
+        with self._lock:
+            ready, self._ready = self._ready, []
+        states = [[name, "empty" if picture is None else "picture"] for name, picture in ready]
+        if states:
+            self.send({"tiles": states}, [picture for _, picture in ready if picture is not None])
+
+    def _refuse(self, tile: Ask) -> None:
+        self.send({"tiles": [[tile.id, "again"]]})
 
     def _show(self) -> None:
         session = self.session
@@ -92,9 +125,10 @@ class TileChannel(View):
     def _say(self, error: Exception) -> None:
         """Show each failure once: a bad file fails in every tile of it."""
         words = str(error)
-        if words in self._said or len(self._said) >= _MOST_SAID:
-            level = logging.INFO if isinstance(error, WorkbenchError) else logging.ERROR
-            log.log(level, "a map tile: %s", words)
+        if words in self._said:
+            return
+        if len(self._said) >= _MOST_SAID:
+            log.log(logging.INFO if isinstance(error, WorkbenchError) else logging.ERROR, "a map tile: %s", words)
             return
         self._said.add(words)
         self.session.fail("painting the map", error)
