@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,8 +208,7 @@ def _positions(
     if place.error <= _TOLERANCE * max(1.0, step * math.sqrt(abs(a * e - b * d))):
         return (a * x + c) + (b * y)[:, None], (d * x + f) + (e * y)[:, None]
     for nodes in _NODES if height * width > _FEW else ():
-        across, down = (np.linspace(ends[0], ends[-1], nodes, dtype=np.float64) for ends in (x, y))
-        cols, rows = _project(raster, across, down)
+        cols, rows = _project(raster, np.linspace(x[0], x[-1], nodes), np.linspace(y[0], y[-1], nodes))
         if not (np.isfinite(cols).all() and np.isfinite(rows).all()):
             continue
         # Between nodes, linear interpolation is off by an eighth of the second difference.
@@ -220,7 +220,7 @@ def _positions(
 
 
 def _project(
-    raster: Raster, x: NDArray[np.float64], y: NDArray[np.float64]
+    raster: Raster, x: NDArray[np.floating[Any]], y: NDArray[np.floating[Any]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Raster positions of the crossings of map columns ``x`` and map rows ``y``, exactly; NaN where there is none."""
     across, down = np.meshgrid(x, y)

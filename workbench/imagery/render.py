@@ -70,7 +70,7 @@ def fit_stretch(raster: Raster) -> Stretch:
 
 
 def percentile_stretch(pixels: np.ma.MaskedArray[Any, Any], low: float = 2, high: float = 98) -> Stretch:
-    """The stretch between two percentiles of each band's valid pixels, (bands, rows, cols); the full range where they coincide."""
+    """The stretch between two percentiles of each band's valid pixels, (bands, rows, cols); where they meet, the full range."""
     lows, highs = [], []
     for band in pixels:
         values = band.compressed().astype(np.float64)

@@ -97,6 +97,15 @@ def warp(raster: Raster, patch: Patch, picture: Picture) -> NDArray[np.uint8] | 
     return part if part[..., 3].any() else None
 
 
+def nearest(rgba: NDArray[np.uint8], raster: Raster, patch: Patch) -> NDArray[np.uint8] | None:
+    """As `warp`, from a picture of the whole raster, of any size."""
+    inside = (patch.cols >= 0) & (patch.cols < raster.width) & (patch.rows >= 0) & (patch.rows < raster.height)
+    across, down = rgba.shape[1] / raster.width, rgba.shape[0] / raster.height
+    part = sample(rgba, np.where(inside, patch.cols, 0) * across, np.where(inside, patch.rows, 0) * down)
+    part[~inside] = 0
+    return part if part[..., 3].any() else None
+
+
 def sample(rgba: NDArray[np.uint8], cols: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.uint8]:
     """The pixels of a picture (rows, cols, 4) at finite positions; those outside take the nearest edge's."""
     height, width = rgba.shape[:2]
