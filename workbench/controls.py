@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from workbench.errors import FileExists, PathRefused, QueryInvalid, TrainingRefused
 from workbench.jobs import Job, Progress
@@ -44,6 +47,14 @@ class Controls(Teaching):
     def palette(self) -> tuple[str, ...]:
         """Colours that can be told apart with any colour vision, ``#rrggbb``."""
         return PALETTE
+
+    @property
+    def tiles_text(self) -> str:
+        """Size and number of the tiles, in words: tile 256 px = 33 m · 12,345 tiles."""
+        sizes = sorted({int(size) for size in np.unique(self.archive.tiles["size"])})
+        raster = next((raster for raster in self.archive.imagery if raster.mappable), None)
+        ground = "" if raster is None else f" = {_listed(size * max(raster.pixel_size_m) for size in sizes)} m"
+        return f"tile {_listed(sizes)} px{ground} · {len(self.archive):,} tiles"
 
     def label_counts(self) -> dict[str, tuple[int, int]]:
         """How many labels say that a class is there, and how many that it is not, by its name."""
@@ -231,3 +242,7 @@ def new_path(text: str | Path) -> Path:
         reason = getattr(error, "strerror", None) or error
         raise PathRefused(f"{name[:200]} cannot be written ({reason}). Choose another folder.") from error
     return path
+
+
+def _listed(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:.3g}" if value < 100 else f"{value:,.0f}" for value in values)

@@ -70,6 +70,11 @@ class Progress:
         self._cancel.set()
 
     @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._cancel.is_set()
+
+    @property
     def seconds_left(self) -> float | None:
         """Estimated seconds to the end of this stage, or None before the first unit."""
         fresh = self.done - self._first

@@ -105,7 +105,15 @@ def describe_shape(archive: Archive, geometry: BaseGeometry, crs: str | None = "
 
 
 def describe_file(archive: Archive, path: str | Path) -> NDArray[np.float32]:
-    """The descriptor (dim,) of a chip or photograph in a file."""
+    """The descriptor (dim,) of a chip or photograph in a file.
+
+    Raises:
+        QueryInvalid: the path names no file.
+        RasterUnreadable: it is no readable image.
+        RasterRefused: its format is not allowed, or it is too large for an example.
+    """
+    if Path(path).expanduser().is_dir():
+        raise QueryInvalid(f"{str(path)[:200]!r} is a folder. Give the path of one image file.")
     return archive.describe_image(read_image(path))
 
 

@@ -1,0 +1,89 @@
+"""The line below map and gallery: what happened last, what runs, how the network learns, and what is looked at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import traitlets
+
+from workbench.session import Session
+from workbench.widgets.view import View, source
+
+
+class StatusLine(View):
+    """What happened and what goes on.
+
+    Attributes:
+        status: what happened last, in words.
+        alarm: whether that is a failure.
+        job: name of the running job; empty when none runs.
+        progress: how far it is, in words.
+        fraction: of its stage that is done, 0 to 1; -1 when not known.
+        stopping: whether it was asked to stop.
+        curve: epoch, train (loss), val (loss) and iou (mean) of each epoch; None where there is no number.
+        tiles: size and number of the tiles, in words.
+        class_name: that is looked for.
+        counts: positive and negative labels of it.
+    """
+
+    _esm = source("common.js", "icons.js", "curve.js", "status.js")
+    _css = source("status.css")
+    status = traitlets.Unicode().tag(sync=True)
+    alarm = traitlets.Bool().tag(sync=True)
+    job = traitlets.Unicode().tag(sync=True)
+    progress = traitlets.Unicode().tag(sync=True)
+    fraction = traitlets.Float(-1.0).tag(sync=True)
+    stopping = traitlets.Bool().tag(sync=True)
+    curve: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    tiles = traitlets.Unicode().tag(sync=True)
+    class_name = traitlets.Unicode().tag(sync=True)
+    counts = traitlets.List([0, 0]).tag(sync=True)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self.tiles = session.tiles_text
+        self.watch(self._show_status, "status", "alarm")
+        self.watch(self._show_job, "job", "progress", "fraction", "status")
+        self.watch(self._show_curve, "curve")
+        self.watch(self._show_counts, "class_name", "labels_version")
+
+    def actions(self) -> Mapping[str, Callable[..., object]]:
+        """The browser may cancel the job and put a finished learning curve away."""
+        return {"cancel": self.session.cancel, "dismiss": self.session.dismiss_curve}
+
+    def _show_status(self) -> None:
+        # Together, or a screen reader announces an old text as an alarm.
+        with self.hold_sync():
+            self.status, self.alarm = self.session.status, self.session.alarm
+
+    def _show_job(self) -> None:
+        session = self.session
+        running = session.job if session.job is not None and session.job.state == "running" else None
+        with self.hold_sync():
+            self.job = running.name if running else ""
+            self.progress = session.progress if running else ""
+            self.fraction = min(1.0, session.fraction) if running else -1.0
+            self.stopping = running is not None and running.progress.cancelled
+
+    def _show_curve(self) -> None:
+        self.curve = [
+            {
+                "epoch": row["epoch"],
+                "train": _finite(row["train_loss"]),
+                "val": _finite(row["val_loss"]),
+                "iou": _finite(row["mean_iou"]),
+            }
+            for row in self.session.curve
+        ]
+
+    def _show_counts(self) -> None:
+        with self.hold_sync():
+            self.class_name = self.session.class_name
+            self.counts = list(self.session.label_counts().get(self.session.class_name, (0, 0)))
+
+
+def _finite(value: float | None) -> float | None:
+    """A number as JSON can hold it; a loss that is none ends the line there."""
+    return float(value) if value is not None and math.isfinite(value) else None
