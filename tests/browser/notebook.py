@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from browser.lab import Lab
 
 _HARMLESS = re.compile(r"^Failed to load resource|ResizeObserver loop")
+_CANCELLED = "Canceled future for (debug|create_subshell)_request"  # JupyterLab's own, when a kernel goes too soon
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LISTEN = """
 import logging as _logging
@@ -136,28 +137,32 @@ class Notebook:
         """Save the notebook with its outputs; a page reload shows only what was saved."""
         self.page.evaluate("() => __lab.panel().context.save()")
 
-    def reload(self, *, save: bool = True, busy: bool = False) -> None:
-        """Reload the page; the kernel goes on. With ``busy``, do not wait for the cell that it runs."""
+    def reload(self, *, save: bool = True) -> None:
+        """Reload the page; the kernel goes on.
+
+        JupyterLab shows no widget before the kernel's main thread has answered, that is before a running cell has ended.
+        """
         if save:
             self.save()
         self.page.reload()
-        self.wait_until_ready(busy=busy)
+        self.wait_until_ready()
 
     def restart_kernel(self) -> None:
         """Restart the kernel as from the menu, without the question; outputs stay until cells are run."""
+        self.expect_problem(_CANCELLED)
         self.page.evaluate("() => __lab.panel().sessionContext.restartKernel()")
         self.wait_until_ready()
 
     def kill_kernel(self) -> None:
         """``kill -9`` the kernel; the server starts a new one, and JupyterLab says so in a dialog, which is closed."""
-        self.expect_problem("Could not restore the debugger state")
+        self.expect_problem(_CANCELLED)
         os.kill(self.kernel("__import__('os').getpid()"), signal.SIGKILL)
         self.page.locator(".jp-Dialog .jp-mod-accept").click(timeout=30_000)
         self.wait_until_ready()
 
-    def wait_until_ready(self, timeout_s: float = 60, *, busy: bool = False) -> None:
-        """Wait until the notebook is shown and its kernel idle, or else ``busy``, and know the kernel."""
-        self.until("busy => window.__lab?.ready(busy)", busy, timeout_s=timeout_s)
+    def wait_until_ready(self, timeout_s: float = 60) -> None:
+        """Wait until the notebook is shown and its kernel idle, and know the kernel."""
+        self.until("() => window.__lab?.ready()", timeout_s=timeout_s)
         kernel_id = self.page.evaluate("() => __lab.panel().sessionContext.session.kernel.id")
         if kernel_id != self._kernel_id:
             self._leave_kernel()

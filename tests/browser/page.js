@@ -20,11 +20,10 @@
     return [...(shell?.widgets("main") ?? [])].find((widget) => widget.sessionContext && widget.content?.widgets);
   };
 
-  // True once the notebook is shown and its kernel answers, or runs a cell if that will do.
-  const ready = (busy) => {
+  // True once the notebook is shown and its kernel answers.
+  const ready = () => {
     const session = panel()?.sessionContext;
-    const answers = busy ? ["idle", "busy"] : ["idle"];
-    return Boolean(panel()?.context.isReady && session?.isReady && answers.includes(session.session?.kernel?.status));
+    return Boolean(panel()?.context.isReady && session?.isReady && session.session?.kernel?.status === "idle");
   };
 
   // Called before a cell is run: how often it ran to its end is counted from here on.

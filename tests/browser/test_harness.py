@@ -88,16 +88,6 @@ def test_a_callback_arrives_while_a_cell_sleeps(lab: Lab) -> None:
     assert "awake" in notebook.output(1)
 
 
-def test_a_page_can_be_reloaded_while_a_cell_runs(lab: Lab) -> None:
-    notebook = lab.open([BUTTON, "import time\nfor _ in range(300): time.sleep(0.1)"])
-    notebook.run(0)
-    notebook.run(1, wait=False)
-    notebook.reload(busy=True)
-    push(notebook)
-    until(lambda: len(notebook.kernel("pushed")) == 1)
-    assert notebook.page.evaluate("() => __lab.panel().sessionContext.session.kernel.status") == "busy"
-
-
 def test_without_subshells_a_callback_waits_for_the_cell(lab_without_subshells: Lab) -> None:
     notebook = lab_without_subshells.open([BUTTON, ASLEEP])
     notebook.run(0)
