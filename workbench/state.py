@@ -59,6 +59,7 @@ class State(traitlets.HasTraits):
         status: what happened last, in words.
         alarm: whether that is a failure.
         job: the running or last background job.
+        running: its name while it runs; empty when none runs.
         progress: how far it is, in words; empty when none runs.
         fraction: of its stage that is done, 0 to 1; -1 when none runs.
         curve: a row per epoch of the running or last training: epoch, train_loss, val_loss, iou.
@@ -85,6 +86,7 @@ class State(traitlets.HasTraits):
     status = traitlets.Unicode()
     alarm = traitlets.Bool()
     job = traitlets.Instance(Job, allow_none=True)
+    running = traitlets.Unicode()
     progress = traitlets.Unicode()
     fraction = traitlets.Float(-1.0)
     curve = traitlets.List()
@@ -151,7 +153,7 @@ class State(traitlets.HasTraits):
             return value
 
         def ended(job: Job[T]) -> None:
-            self.set_state(progress="", fraction=-1.0)
+            self.set_state(running="", progress="", fraction=-1.0)
             if job.state == "done":
                 self.set_state(status=" ".join((said, *job.progress.notes[-1:])))
             elif job.state == "cancelled":
@@ -160,7 +162,9 @@ class State(traitlets.HasTraits):
                 self.fail(name, job.error or RuntimeError("it ended without a reason"))
 
         job = self.jobs.start(name, whole, ended, self._tell)
-        self.set_state(job=job)
+        with self._lock:
+            # It may have ended already; `ended` comes after this or has come before.
+            self.set_state(job=job, running=name if job.state == "running" else "")
         return job
 
     def cancel(self) -> None:

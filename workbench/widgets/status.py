@@ -45,7 +45,7 @@ class StatusLine(View):
         super().__init__(session)
         self.tiles = session.tiles_text
         self.watch(self._show_status, "status", "alarm")
-        self.watch(self._show_job, "job", "progress", "fraction", "status")
+        self.watch(self._show_job, "running", "progress", "fraction", "status")
         self.watch(self._show_curve, "curve")
         self.watch(self._show_counts, "class_name", "labels_version")
 
@@ -60,12 +60,9 @@ class StatusLine(View):
 
     def _show_job(self) -> None:
         session = self.session
-        running = session.job if session.job is not None and session.job.state == "running" else None
         with self.hold_sync():
-            self.job = running.name if running else ""
-            self.progress = session.progress if running else ""
-            self.fraction = min(1.0, session.fraction) if running else -1.0
-            self.stopping = running is not None and running.progress.cancelled
+            self.job, self.progress, self.fraction = session.running, session.progress, min(1.0, session.fraction)
+            self.stopping = bool(session.running) and session.job is not None and session.job.progress.cancelled
 
     def _show_curve(self) -> None:
         self.curve = [

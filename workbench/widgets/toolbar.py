@@ -83,7 +83,7 @@ class Toolbar(View):
         self.watch(self._show_verbs, *_WATCHED)
         self.watch(self._show_layers, "layers_version", "shown", "opacity", "stretch")
         self.watch(self._show_ready, "model", "polygons", "labels_version")
-        self.watch(self._show_job, "job", "fraction")
+        self.watch(lambda: setattr(self, "job", session.running), "running")
 
     def actions(self) -> Mapping[str, Callable[..., object]]:
         """Every control's verb."""
@@ -192,10 +192,6 @@ class Toolbar(View):
             "model": session.model is not None,
         }
         self.ready = [name for name, is_there in there.items() if is_there]
-
-    def _show_job(self) -> None:
-        job = self.session.job
-        self.job = job.name if job is not None and job.state == "running" else ""
 
 
 def _refuse_upload(name: str, size: int) -> None:
