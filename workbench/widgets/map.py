@@ -11,6 +11,7 @@ from shapely.geometry import shape as geometry_of
 from workbench.session import Session
 from workbench.widgets.overlay import Overlay
 from workbench.widgets.tiles import TileChannel
+from workbench.widgets.view import hear_during_cells
 
 _BLANK = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 _MOST_ZOOM = 24
@@ -57,6 +58,8 @@ class MapPanel:
             ipyleaflet.FullScreenControl(),
         ):
             self.map.add(control)
+        for part in (self.map, *self.map.layers, *self.map.controls):
+            hear_during_cells(part)
         self.channel = TileChannel(session, self.map.model_id)
         self.overlay = Overlay(session, self.map.model_id)
         self.widget = ipywidgets.VBox(

@@ -21,6 +21,16 @@ def source(*names: str) -> str:
     return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
 
 
+def hear_during_cells(widget: Any) -> None:
+    """Let a widget's messages reach the kernel in the subshell that the browser chose, also while a cell runs.
+
+    ipykernel 7.4 sends them to the shell in which the widget last published instead: the main one after any cell, where
+    they would wait for the cell to end.
+    """
+    if hasattr(widget.comm, "_reply_subshell_for"):
+        widget.comm._reply_subshell_for = None
+
+
 class View(anywidget.AnyWidget):
     """A part of the screen.
 
@@ -34,6 +44,7 @@ class View(anywidget.AnyWidget):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
+        hear_during_cells(self)
         self.session = session
         self._watched: list[tuple[Callable[[Any], None], tuple[str, ...]]] = []
         self.on_msg(self._take)
