@@ -62,7 +62,7 @@ function makePanels(root) {
 
 /** A panel with a heading for those who cannot see it. */
 function makePanel(name, className, ...children) {
-  return make("div", { className: `wb-panel ${className}`, role: "dialog", "aria-label": name }, ...children);
+  return make("div", { className: `wb-popover ${className}`, role: "dialog", "aria-label": name }, ...children);
 }
 
 const PIECE = 1_000_000;
