@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from workbench.errors import WorkbenchError
 
@@ -235,6 +236,12 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--overwrite", action="store_true")
     predict.set_defaults(run=_predict)
 
+    _add_demo_verbs(verbs)
+    return parser
+
+
+def _add_demo_verbs(verbs: Any) -> None:
+    """The verbs that need no imagery of the user's own."""
     demo = verbs.add_parser(
         "demo", help="play the whole loop and write a report; on the bundled scene when no imagery is given"
     )
@@ -259,7 +266,9 @@ def _parser() -> argparse.ArgumentParser:
 
     lab = verbs.add_parser("lab", help="open JupyterLab on the first notebook, its scene and archive ready")
     lab.add_argument("notebook", type=Path, nargs="?", default=Path("notebooks/01_find_things.ipynb"))
-    lab.add_argument("--out", type=Path, default=Path("demo/find"), help="where the notebook keeps its work [demo/find]")
+    lab.add_argument(
+        "--out", type=Path, default=Path("demo/find"), help="where the notebook keeps its work [demo/find]"
+    )
     lab.add_argument("--no-browser", action="store_true", help="only print the address")
     lab.set_defaults(run=_lab)
 
@@ -273,7 +282,6 @@ def _parser() -> argparse.ArgumentParser:
     catalog.add_argument("name", nargs="?")
     catalog.add_argument("--out", type=Path)
     catalog.set_defaults(run=_catalog)
-    return parser
 
 
 if __name__ == "__main__":

@@ -59,7 +59,9 @@ class Archive:
         """Tiles, rasters, encoder, folder, and what is wrong."""
         sizes = " and ".join(str(size) for size in np.unique(self.tiles["size"]))
         rasters = f"{len(self.imagery)} raster{'s' if len(self.imagery) != 1 else ''}"
-        said = f"{len(self):,} tiles of {sizes} px from {rasters}, described by {self.manifest.encoder}, in {self.folder}"
+        said = (
+            f"{len(self):,} tiles of {sizes} px from {rasters}, described by {self.manifest.encoder}, in {self.folder}"
+        )
         return "\n".join((said, *self.problems))
 
     @property

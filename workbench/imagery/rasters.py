@@ -303,7 +303,9 @@ class Imagery(Sequence[Raster]):
         """How many rasters, and the first few: name, size, bands, ground resolution, CRS."""
         lines = [f"{len(self)} raster{'s' if len(self) != 1 else ''}"]
         for raster in self.rasters[:_LISTED]:
-            ground = f"{max(raster.pixel_size_m):.3g} m a pixel, {raster.crs}" if raster.mappable else "no place on earth"
+            ground = (
+                f"{max(raster.pixel_size_m):.3g} m a pixel, {raster.crs}" if raster.mappable else "no place on earth"
+            )
             lines.append(
                 f"  {raster.name}: {raster.width:,} x {raster.height:,}, {len(raster.bands)} x {raster.dtype}, {ground}"
             )
