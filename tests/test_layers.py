@@ -95,7 +95,9 @@ def test_where_the_first_raster_has_holes_the_next_shows(tmp_path: Path) -> None
     assert at(layers, IMAGERY, 100, -20, 19)[3] == 0
 
 
-def test_a_lost_raster_is_reported_and_the_others_stay_on_the_map(tmp_path: Path) -> None:
+def test_a_lost_raster_is_reported_and_the_others_stay_on_the_map(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     archive = built(tmp_path, NORTH, SOUTH)
     for copy in (tmp_path / "archive" / "derived").glob("*.tif"):
         copy.unlink()
@@ -112,7 +114,9 @@ def test_a_lost_raster_is_reported_and_the_others_stay_on_the_map(tmp_path: Path
     (problem,) = layers.problems
     assert "0.tif" in problem
     (tmp_path / "0.tif").write_bytes(kept)
-    assert layers.tile(IMAGERY, lonely, lonely_y, 20) is not None, "nothing of the failure is remembered"
+    assert sum("0.tif" in line for line in caplog.text.splitlines()) == 1
+    assert layers.tile(IMAGERY, lonely, lonely_y, 20) is not None
+    assert layers.tile(IMAGERY, x, y, 18) == Layers(archive).tile(IMAGERY, x, y, 18), "the failure is not remembered"
 
 
 @pytest.mark.parametrize(

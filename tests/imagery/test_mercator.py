@@ -100,9 +100,13 @@ def test_a_raster_across_the_antimeridian_is_no_belt_around_the_world() -> None:
     assert middle is None
 
 
-def test_a_raster_around_the_pole_is_on_every_meridian() -> None:
-    place = placement(RASTERS["north pole"])
-    patches = [patch_of(RASTERS["north pole"], place, x, 0, 3) for x in range(8)]
+@pytest.mark.parametrize("corner", [(-800_000, 600_000), (-30_000, 30_000)])
+def test_a_raster_around_the_pole_is_on_every_meridian(corner: tuple[float, float]) -> None:
+    image = raster("EPSG:3413", Affine(400, 0, corner[0], 0, -400, corner[1]))
+    place = placement(image)
+    ((west, _, east, north),) = place.boxes
+    assert west <= -WORLD_M / 2 and east >= WORLD_M / 2 <= north
+    patches = [patch_of(image, place, x, 0, 3) for x in range(8)]
     assert all(isinstance(patch, Patch) and (patch.rows < 3000).any() for patch in patches)
 
 

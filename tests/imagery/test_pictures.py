@@ -84,6 +84,20 @@ def test_from_afar_a_raster_is_drawn_from_memory(dull: tuple[Raster, Stretch, Pa
         assert 100 <= np.median(pixels[:, :3]) <= 140 and (pixels[:, 3] == 255).all()
 
 
+def test_what_is_mostly_hole_is_one_from_afar(tmp_path: Path) -> None:
+    blocks = np.zeros((64, 64), np.uint8)
+    blocks[::2, ::2] = 120
+    data = np.broadcast_to(np.kron(blocks, np.ones((32, 32), np.uint8)), (3, 2048, 2048))
+    raster = open_imagery(write_raster(tmp_path / "a.tif", data, nodata=0))[0]
+    pictures = Pictures([raster], [fit_stretch(raster)], [None])
+    for steps, seen in ((4, True), (7, False)):
+        z = native_zoom(raster) - steps
+        x, y, *_ = tile_of(raster, 1024, 1024, z)
+        patch = patch_of(raster, placement(raster), x, y, z)
+        assert patch is not None
+        assert (pictures.draw(0, patch) is not None) == seen
+
+
 def test_holes_stay_holes_from_afar(tmp_path: Path) -> None:
     data = np.full((3, 2048, 2048), 120, np.uint8)
     data[:, :, 1024:] = 0

@@ -10,8 +10,10 @@ import numpy as np
 import pyproj
 import pytest
 import rasterio
+from affine import Affine
 from PIL import Image
 from rasterio.transform import from_origin
+from small_rasters import write_raster
 
 from workbench.errors import RasterUnreadable
 from workbench.imagery.mercator import native_zoom, patch_of, pixel_positions, placement
@@ -154,6 +156,19 @@ def test_an_opaque_tile_is_a_jpeg_and_one_with_holes_a_webp_with_exact_holes(tmp
     assert ((_picture(tile)[..., 3] == 0) == (hole | ~inside)).mean() > 0.999
 
 
+@pytest.mark.parametrize("z", [16, 19, 21])
+def test_beyond_a_slanting_edge_there_is_nothing(tmp_path: Path, z: int) -> None:
+    data = np.full((3, 600, 600), 120, np.uint8)
+    turned = from_origin(EAST, NORTH, PIXEL, PIXEL) @ Affine.rotation(30)
+    raster = open_imagery(write_raster(tmp_path / "turned.tif", data, transform=turned))[0]
+    to_lonlat = pyproj.Transformer.from_crs("EPSG:32632", "EPSG:4326", always_xy=True)
+    x, y, *_ = _tile_of(*to_lonlat.transform(*(turned @ (0, 300))), z)
+    cols, rows = pixel_positions(raster, x, y, z)
+    inside = (cols >= 0) & (cols < 600) & (rows >= 0) & (rows < 600)
+    assert 0.01 < inside.mean() < 0.99
+    assert ((_picture(xyz_tile(raster, x, y, z, fit_stretch(raster)))[..., 3] > 0) == inside).all()
+
+
 def test_drawings_are_kept_to_the_last_bit() -> None:
     drawn = np.random.default_rng(0).integers(0, 255, (256, 256, 4), dtype=np.uint8)
     drawn[..., 3] |= 1
@@ -174,9 +189,9 @@ def test_small_copies_follow_another_stretch(spotted: Raster, tmp_path: Path) ->
     recorded, wanted = Stretch((0.0,) * 3, (255.0,) * 3), Stretch((80.0,) * 3, (100.0,) * 3)
     path = write_quicklook(spotted, recorded, tmp_path / "quick.tif", Progress())
     small, shown = quicklook_raster(spotted, path, quicklook_stretch(spotted, recorded, wanted))
-    x, y, *_ = _of(spotted, 300, 300, 16)
-    patch = patch_of(spotted, placement(spotted), x, y, 16)
-    assert patch is not None
+    x, y, *_ = _of(spotted, 300, 300, 15)
+    patch = patch_of(spotted, placement(spotted), x, y, 15)
+    assert patch is not None and patch.scale > 4
     by_copy, by_pixels = paint_raster(spotted, patch, wanted, (small, shown)), paint_raster(spotted, patch, wanted)
     assert by_copy is not None and by_pixels is not None and 110 < np.median(by_pixels[..., 0]) < 140
     assert np.abs(by_copy.astype(int) - by_pixels).mean() < 2

@@ -130,9 +130,7 @@ def _project(
     west, south, east, north = box
     u, v = (grid.ravel() for grid in np.meshgrid(places, places))
     lon, lat = west + (u + 1) / 2 * (east - west), south + (v + 1) / 2 * (north - south)
-    x, y = transformer(_LONLAT, crs).transform((lon + 180) % 360 - 180, lat)
-    if pyproj.CRS(crs).is_geographic:
-        x = lon
+    x, y = transformer(_LONLAT, crs).transform(lon, lat)
     found = np.stack([u, v, x, y])
     return found if np.isfinite(found).all() else None
 
