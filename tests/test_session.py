@@ -169,6 +169,10 @@ def test_turning_a_page_selects_its_first_or_last_card(session: Session) -> None
     assert session.page == 0 and session.selected == hits[19].number
     session.go_to_page(99)
     assert session.page == 2 and session.selected == hits[40].number
+    session.select(hits[45].number)
+    assert session.selected == hits[45].number
+    session.select(hits[3].number)
+    assert session.selected == hits[45].number, "that card has gone"
 
 
 def test_the_map_goes_to_a_tile_at_the_zoom_it_has(session: Session, archive: Archive) -> None:

@@ -20,7 +20,7 @@ from workbench.controls import Controls
 from workbench.descriptors.archive import Archive, open_archive
 from workbench.errors import QueryInvalid, RasterRefused, WorkbenchError
 from workbench.files import slug
-from workbench.imagery.readout import projection_fit
+from workbench.imagery.readout import Projection, projection_fit
 from workbench.imagery.render import thumbnail
 from workbench.labels.store import LabelStore
 from workbench.resume import Resumed, read_state, state_path, unpack
@@ -137,7 +137,7 @@ class Session(Controls):
             RasterRefused: its format is not allowed.
         """
         with TemporaryDirectory(prefix="workbench-") as folder:
-            path = Path(folder) / slug(Path(name).stem)
+            path = Path(folder) / (slug(Path(name).stem) + "".join(re.findall(r"\.[A-Za-z0-9]{1,5}$", name)))
             path.write_bytes(data)
             vector = describe_file(self.archive, path)
         return self._search_like(vector, f"the image {name[:80]}", [], k, None)
@@ -216,6 +216,12 @@ class Session(Controls):
             shown = self.hits[page * PAGE : (page + 1) * PAGE]
             self.set_state(page=page, selected=shown[-1 if last else 0].number if len(shown) else -1)
 
+    def select(self, number: int) -> None:
+        """Let keys act on a tile of the page; of one that other hits have replaced meanwhile nothing comes."""
+        with self._lock:
+            if number in self.page_hits().numbers:
+                self.set_state(selected=number)
+
     @property
     def pages(self) -> int:
         """How many pages the hits fill."""
@@ -230,7 +236,7 @@ class Session(Controls):
         """West, south, east, north of the imagery in degrees; None when it has no place on earth."""
         return extent(self.archive)
 
-    def projections(self) -> list[dict[str, Any]]:
+    def projections(self) -> list[Projection]:
         """How a browser computes the rasters' own coordinates from longitude and latitude; see `imagery.readout`."""
         return projection_fit(self.archive.imagery)
 

@@ -31,12 +31,23 @@ class Gallery {
   settle(ask) {
     const [me, count] = ask.split(" ");
     if (me !== this.me) return;
-    this.done = Number(count);
-    if (this.done !== this.sent) return;
-    this.waiting = false;
-    this.root.setAttribute("aria-busy", "false");
+    this.done = Math.max(this.done, Number(count));
+    if (this.done < this.sent) return;
+    this.goOn();
     this.adopt();
     while (this.later.length && !this.waiting) this.later.shift()();
+  }
+
+  /** Wait no longer. */
+  goOn() {
+    this.waiting = false;
+    this.root.setAttribute("aria-busy", "false");
+  }
+
+  /** Forget what is waited for, and what was to be done then: the kernel may be gone. */
+  giveUp() {
+    this.later = [];
+    this.goOn();
   }
 
   /** Select what the kernel says, unless it has not yet heard of what was selected here. */

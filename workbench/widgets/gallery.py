@@ -58,7 +58,7 @@ class Gallery(View):
         """What keys, cards and buttons ask for."""
         session = self.session
         return {
-            "select": self.select,
+            "select": session.select,
             "label": self.label,
             "label_page": self.label_page,
             "choose": session.choose_class,
@@ -71,10 +71,6 @@ class Gallery(View):
             "context": self.context,
             "go_to": session.show_tile,
         }
-
-    def select(self, number: int) -> None:
-        """Let keys act on a tile."""
-        self.session.set_state(selected=self.session.checked(number))
 
     def label(self, number: int, value: int, class_name: str = "") -> None:
         """Label a tile; without a name for the class that is looked for now, which an earlier key may just have chosen."""

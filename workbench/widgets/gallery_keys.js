@@ -23,14 +23,14 @@ const KEYS = [
   { on: "i", once: true, act: (g) => toggleContext(g) },
   { on: "g", once: true, label: "g", says: "go to it on the map", act: (g) => g.cursor >= 0 && g.tell({ do: "go_to", number: g.cursor }) },
   { on: "?", once: true, label: "?", says: "this help", act: (g) => openHelp(g) },
-  { on: "Escape", label: "Esc", says: "close", act: (g) => closePanel(g) },
+  { on: "Escape", label: "Esc", says: "close; stop waiting", act: (g) => (g.panel ? closePanel(g) : g.giveUp()) },
 ];
 
 /** The name of a key as in `KEYS`. */
 function keyName(event) {
   if (/^[1-9]$/.test(event.key)) return "digit";
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  return event.shiftKey && /^[a-z ]$/.test(key) ? `shift+${key}` : key;
+  return event.shiftKey && (key.length > 1 || /[a-z ]/.test(key)) ? `shift+${key}` : key;
 }
 
 /** Open the surroundings of the selected tile, or close them. */
@@ -48,12 +48,13 @@ function takeKey(g, event) {
   const key = KEYS.find((each) => each.on === name);
   const helping = g.panel?.name === "help";
   // The help has one button: the focus stays there.
-  const used = helping ? key || name === "Tab" : key && !(name === "Escape" && !g.panel);
-  if (!used) return;
+  if (!key && !(helping && name === "Tab")) return;
   event.preventDefault();
   event.stopPropagation();
   if (helping) {
     if (name === "Escape" || name === "?") closePanel(g);
+  } else if (name === "Escape") {
+    key.act(g);
   } else if (!(key.once && event.repeat)) {
     g.act(() => key.act(g, event.key));
   }
