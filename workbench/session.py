@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory

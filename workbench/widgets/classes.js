@@ -116,8 +116,8 @@ function makeClasses(model, panels) {
     const chip = parts.get(model.get("class_name"))?.chip;
     if (!chip) return;
     const [from, to] = [chip.offsetLeft, chip.offsetLeft + chip.offsetWidth + caret.offsetWidth];
-    if (from < strip.scrollLeft) strip.scrollLeft = from - 20;
-    else if (to > strip.scrollLeft + strip.clientWidth) strip.scrollLeft = to - strip.clientWidth + 20;
+    if (from - 20 < strip.scrollLeft) strip.scrollLeft = from - 20;
+    else if (to + 20 > strip.scrollLeft + strip.clientWidth) strip.scrollLeft = to - strip.clientWidth + 20;
   };
   let chosen = null;
   const show = () => {

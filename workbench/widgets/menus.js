@@ -54,8 +54,10 @@ function queryMenu(model, panels, asking) {
     } else {
       byUpload.failed.textContent = "";
       byUpload.act.dataset.busy = "true";
+      chosen.textContent = `${picked.name}: sending and searching …`;
       const reason = await asking.upload(picked.name, await picked.arrayBuffer());
       delete byUpload.act.dataset.busy;
+      chosen.textContent = picked.name;
       byUpload.failed.textContent = reason;
       if (!reason) panels.close(true);
     }
