@@ -270,6 +270,22 @@ def test_a_tile_is_painted_once(layers: Layers, archive: Archive, monkeypatch: p
     assert layers.tile(IMAGERY, x, y, 18) is first
 
 
+def test_once_warm_the_first_view_is_there(layers: Layers, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers.warm_up()
+    view = layers._mosaic.tiles_of_all()
+    monkeypatch.setattr(layers._mosaic, "paint", lambda *_: pytest.fail("painted again"))
+    assert any(layers.tile(IMAGERY, *tile) for tile in view)
+
+
+def test_warming_up_outlives_a_lost_raster(tmp_path: Path) -> None:
+    archive = built(tmp_path, NORTH)
+    for path in (tmp_path / "0.tif", *(tmp_path / "archive" / "derived").glob("*.tif")):
+        path.unlink()
+    layers = Layers(archive)
+    layers.warm_up()
+    assert "0.tif" in layers.problems[0]
+
+
 def test_the_legend_is_of_what_is_shown(layers: Layers, archive: Archive) -> None:
     assert layers.legend() == []
     layers.set_scores(scores_of(archive, 0))

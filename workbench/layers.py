@@ -18,7 +18,7 @@ from workbench.errors import QueryInvalid, RasterRefused, RasterUnreadable, Shap
 from workbench.imagery.mercator import MAX_ZOOM, TILE, Patch, is_tile, native_zoom
 from workbench.imagery.mosaic import Draw, Mosaic
 from workbench.imagery.opening import open_imagery
-from workbench.imagery.outlines import Outlines, Style, rgb
+from workbench.imagery.outlines import Outlines, Style, load_canvas, rgb
 from workbench.imagery.paint import Cells, Lattice, cells_of, coverage, grid_lines, lattices
 from workbench.imagery.pictures import STRETCHES, Pictures
 from workbench.imagery.probabilities import Probabilities
@@ -146,6 +146,15 @@ class Layers:
             with self._lock:
                 self._tiles.put(key, tile)
         return tile
+
+    def warm_up(self) -> None:
+        """Draw the view of everything, which opens every raster once, and load what draws lines; for a thread of its own."""
+        for x, y, z in self._mosaic.tiles_of_all():
+            try:
+                self.tile(IMAGERY, x, y, z)
+            except RasterUnreadable as error:
+                log.info("Not warmed up: %s", error)
+        load_canvas()
 
     def set_stretch(self, name: str) -> None:
         """Show the imagery another way, one of `STRETCHES`.

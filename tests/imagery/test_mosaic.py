@@ -92,6 +92,17 @@ def test_rasters_without_a_place_on_earth_are_never_found(tmp_path: Path) -> Non
     assert mosaic.paint(0, 0, 0, lambda *_: pytest.fail("drawn")) == (None, [])
 
 
+def test_the_view_of_everything_holds_every_raster() -> None:
+    for rasters in ([raster(574_000)], [raster(574_000), raster(900_000, 5_000_000)], [raster(574_000, size=90_000)]):
+        tiles = Mosaic(rasters).tiles_of_all()
+        assert 1 <= len(tiles) <= 9 and len({z for _, _, z in tiles}) == 1
+        for image in rasters:
+            for col, row in ((0, 0), (image.width, image.height)):
+                x, y, *_ = tile_of(image, col, row, tiles[0][2])
+                assert (x, y, tiles[0][2]) in tiles
+    assert Mosaic([]).tiles_of_all() == []
+
+
 def test_hundreds_of_rasters_in_one_tile_are_laid_out_quickly() -> None:
     rasters = [raster(574_000 + 128 * (number % 25), 6_222_000 - 128 * (number // 25)) for number in range(500)]
     mosaic = Mosaic(rasters)

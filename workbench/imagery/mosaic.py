@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from shapely import STRtree
 
 from workbench.errors import RasterUnreadable
-from workbench.imagery.mercator import TILE, Patch, patch_of, placement, tile_box
+from workbench.imagery.mercator import MAX_ZOOM, TILE, WORLD_M, Patch, patch_of, placement, tile_box
 from workbench.imagery.rasters import Raster
 
 Draw = Callable[[int, Patch], NDArray[np.uint8] | None]
@@ -30,6 +31,15 @@ class Mosaic:
         boxes = [(position, box) for position, place in enumerate(self._places) for box in place.boxes]
         self._owners = np.array([position for position, _ in boxes], np.intp)
         self._tree = STRtree([shapely.box(*box) for _, box in boxes])
+
+    def tiles_of_all(self) -> list[tuple[int, int, int]]:
+        """The few tiles (x, y, zoom) of one zoom that hold all rasters."""
+        if not len(self._owners):
+            return []
+        left, bottom, right, top = shapely.total_bounds(self._tree.geometries)
+        z = max(0, min(MAX_ZOOM, math.floor(math.log2(WORLD_M / max(right - left, top - bottom)))))
+        ends = [int(min(2**z - 1, max(0.0, (place / WORLD_M + 0.5) * 2**z))) for place in (left, right, -top, -bottom)]
+        return [(x, y, z) for x in range(ends[0], ends[1] + 1) for y in range(ends[2], ends[3] + 1)]
 
     def paint(
         self, x: int, y: int, z: int, draw: Draw, size: int = TILE

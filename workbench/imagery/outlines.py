@@ -183,6 +183,13 @@ def _extents(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((bounds[:, 2:] - bounds[:, :2]).max(axis=1, initial=0))
 
 
+def load_canvas() -> None:
+    """Import what draws, so that the first tile with an outline need not."""
+    from matplotlib.backends import backend_agg
+
+    backend_agg.RendererAgg(1, 1, 72)
+
+
 def rgb(colour: str) -> tuple[int, int, int]:
     """Red, green and blue of ``#rrggbb``, 0 to 255."""
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
