@@ -317,6 +317,7 @@ class Session(Controls):
             self.index.scores(Scorer(self.archive.vectors[0]))
             self.thumbnail(0)
             _ = self.archive.encoder
+            self.layers.warm_up()
         except WorkbenchError as error:
             log.info("Not warmed up: %s", error)
 
