@@ -24,7 +24,8 @@ from workbench.imagery.opening import open_imagery
 from workbench.imagery.pictures import STRETCHES
 from workbench.labels.events import Place
 from workbench.labels.fold import Label, LabelClass
-from workbench.layers import GRID, HEAT, IMAGERY, LABELS, NAMES, POLYGONS, PREDICTION, RANKS, Layers
+from workbench.layers import GRID, HEAT, IMAGERY, LABELS, NAMES, POLYGONS, PREDICTION, Layers
+from workbench.search.ranks import RANKS
 
 NORTH, SOUTH = Affine(0.5, 0, 574_000, 0, -0.5, 6_222_000), Affine(0.5, 0, 574_100, 0, -0.5, 6_222_000)
 ROOF = LabelClass(1, "roof", "#ff0000")
@@ -176,19 +177,6 @@ def test_the_best_tiles_are_coloured_by_rank_and_the_rest_are_not(layers: Layers
     assert levels == 0, "the first raster has the least of all scores"
     layers.set_scores(None)
     assert at(layers, HEAT, *middle(archive, best), 19, raster=raster)[3] == 0
-
-
-@pytest.mark.parametrize("count", [1, 7, 20, 961])
-def test_one_tile_in_twenty_is_coloured(layers: Layers, archive: Archive, count: int) -> None:
-    from workbench.layers import _levels
-
-    scores = np.random.default_rng(0).normal(size=count).astype(np.float32)
-    levels = _levels(scores)
-    assert np.count_nonzero(levels) == max(1, round(0.05 * count)) and levels[np.argmax(scores)] == len(RANKS)
-    ordered = levels[np.argsort(-scores)]
-    assert (np.diff(ordered.astype(int)) <= 0).all()
-    scores[0] = np.nan
-    assert _levels(scores)[0] == 0 and not _levels(np.full(count, -np.inf, np.float32)).any()
 
 
 def test_scores_of_another_archive_are_refused(layers: Layers) -> None:

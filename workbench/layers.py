@@ -27,6 +27,7 @@ from workbench.imagery.tile_cache import TileCache
 from workbench.imagery.xyz import encode_tile
 from workbench.labels.fold import Label, LabelClass, default_colour
 from workbench.labels.shapes import LabelShapes
+from workbench.search.ranks import RANKS, rank_levels
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +35,6 @@ IMAGERY, HEAT, PREDICTION, POLYGONS, LABELS, GRID = range(6)
 """The only things that can be asked for, from the lowest to the one on top."""
 
 NAMES = ("Imagery", "Best matches", "Prediction", "Polygons", "Labels", "Tile grid")
-RANKS = ((0.0025, "#f0f921"), (0.005, "#fca636"), (0.01, "#e16462"), (0.02, "#b12a90"), (0.05, "#6a00a8"))
-"""Shares of the tiles, best first, and the colour of each (plasma: Smith and van der Walt, 2015)."""
 CACHE_BYTES = 64_000_000
 
 _BEYOND = 3
@@ -185,7 +184,7 @@ class Layers:
             raise ShapeMismatch(
                 f"Got scores of shape {scores.shape} for {len(self._archive):,} tiles. Give one score a tile."
             )
-        levels = _levels(scores)
+        levels = rank_levels(scores)
         cells = [cells_of(parts, levels) if parts else None for parts in self._lattices]
         colours = np.array([(0, 0, 0, 0), *((*rgb(colour), 255) for _, colour in reversed(RANKS))], np.uint8)
 
@@ -308,21 +307,6 @@ class Layers:
 
 def _drawn(outlines: Outlines) -> Paint:
     return lambda x, y, z, size: (outlines.paint(x, y, z, size), [])
-
-
-def _levels(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The step of `RANKS` that each tile is in, from the number of steps for the best to 1; 0 for those in none."""
-    ranked = np.flatnonzero(np.isfinite(scores))
-    counts = [min(len(ranked), max(1, round(share * len(scores)))) for share, _ in RANKS]
-    levels = np.zeros(len(scores), np.uint8)
-    if not len(ranked):
-        return levels
-    most = counts[-1]
-    best = ranked[np.argpartition(-scores[ranked], most - 1)[:most]]
-    best = best[np.argsort(-scores[best], kind="stable")]
-    for count in counts:
-        levels[best[:count]] += 1
-    return levels
 
 
 def _check(number: int, x: int, y: int, z: int, size: int) -> None:
