@@ -78,8 +78,10 @@ def measure(paint: Painter, rasters: Sequence[Raster], count: int) -> list[dict[
 
 
 def of_archive(folder: Path, prediction: list[Path], count: int) -> dict[str, list[dict[str, float]]]:
-    """Every layer that an archive has by itself, heat for a random query, and a prediction if there is one."""
+    """Every layer that an archive has by itself, heat for a query in its middle, and a prediction if there is one."""
     archive = open_archive(folder)
+    # A session does so before the first look; what it imports and opens is no tile's time.
+    Layers(archive).warm_up()
     layers = Layers(archive)
     layers.set_scores(archive.vectors @ archive.vectors[len(archive) // 2])
     layers.set_prediction(prediction, {})
