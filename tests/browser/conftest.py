@@ -34,6 +34,7 @@ _KINDS: dict[str, dict[str, object]] = {
     "without subshells": {"subshells": False},
 }
 _FAILED = pytest.StashKey[bool]()
+_FIGURES = pytest.StashKey[Figures]()
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.when == "call":
         item.stash[_FAILED] = report.failed
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for name, each in config.stash[_FIGURES].summary().items() if _FIGURES in config.stash else ():
+        terminalreporter.write_line(f"{name}: median {each['median']}, 95 % below {each['p95']}, of {each['n']}")
 
 
 # Of the package, not of the session: Playwright keeps an event loop running in this thread, which other tests would meet.
@@ -141,7 +147,7 @@ def screenshots(pytestconfig: pytest.Config) -> Path:
 @pytest.fixture(scope="session")
 def record(pytestconfig: pytest.Config) -> Iterator[Figures]:
     """Call it with a name and a value; all are summed up in ``--figures``, else ``out/browser_figures.json`` here."""
-    figures = Figures()
+    figures = pytestconfig.stash[_FIGURES] = Figures()
     yield figures
     figures.write(Path(pytestconfig.getoption("figures") or _OUT / "browser_figures.json"))
 

@@ -1,0 +1,73 @@
+"""What becomes of the map's tiles in the page: how long each took from being asked for to being shown."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from browser.bench import Bench
+
+_LISTEN = """() => {
+  window.__tileEvents ??= [];
+  if (!window.__tilesWatched) document.addEventListener("wb-tile", (event) => window.__tileEvents.push(event.detail));
+  window.__tilesWatched = true;
+}"""
+_THERE = """(root, least) => {
+  const tiles = [...root.querySelectorAll(".leaflet-tile")];
+  return window.__tileEvents.length >= least && tiles.length > 0
+    && tiles.every((tile) => tile.classList.contains("leaflet-tile-loaded"));
+}"""
+
+
+class TileEvent(TypedDict):
+    """A tile that was shown: ``ms`` since it was asked for, ``empty`` where there is nothing."""
+
+    layer: int
+    z: int
+    ms: float
+    empty: bool
+
+
+class TileWatch:
+    """Listens to the tiles of a workbench from now on.
+
+    Args:
+        bench: whose page it is.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        bench.page.evaluate(_LISTEN)
+
+    def events(self, layer: int | None = None) -> list[TileEvent]:
+        """The tiles shown since `forget`, of one layer or of all."""
+        shown: list[TileEvent] = self.bench.page.evaluate("() => window.__tileEvents")
+        return [each for each in shown if layer is None or each["layer"] == layer]
+
+    def forget(self) -> None:
+        """Count from here."""
+        self.bench.page.evaluate("() => { window.__tileEvents = []; }")
+
+    def settle(self, least: int = 0) -> None:
+        """Wait until every tile on the map is shown, and at least so many since `forget`."""
+        self.bench.until(_THERE, least)
+
+    def times_at(self, lon: float, lat: float, zoom: float, *, painted: bool = False) -> list[float]:
+        """Show a place on a map that was far from it, and give the ms of each tile of imagery.
+
+        Args:
+            lon: of the place.
+            lat: of the place.
+            zoom: of the map.
+            painted: False: the kernel has forgotten what it painted before.
+        """
+        self._go(lon - 90, lat, zoom)
+        if not painted:
+            self.bench.notebook.kernel(f"for _ in range(6): {self.bench.name}.session.layers._tiles.forget(_)")
+        self._go(lon, lat, zoom)
+        return [event["ms"] for event in self.events(layer=0)]
+
+    def _go(self, lon: float, lat: float, zoom: float) -> None:
+        self.settle()
+        self.forget()
+        self.bench.state(f"show_place({lat}, {lon}, {zoom})")
+        self.settle(least=1)
