@@ -119,6 +119,19 @@ def test_a_state_that_is_no_state_is_left_out(archive: Archive, tmp_path: Path, 
     assert read_state(path, archive) is None
 
 
+def test_a_label_of_the_class_that_is_looked_for_does_not_write_the_state_again(
+    archive: Archive, tmp_path: Path
+) -> None:
+    session = worked(archive, tmp_path)
+    path = state_path(tmp_path, "me")
+    path.unlink()
+    session.label([11, 12])
+    session.undo()
+    assert not path.exists()
+    session.label([11], "road")
+    assert json.loads(path.read_text())["class_name"] == "road"
+
+
 def test_work_goes_on_when_the_state_cannot_be_kept(
     archive: Archive, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

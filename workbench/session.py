@@ -38,7 +38,8 @@ ON_SCREEN = 200
 """Hits that a search from the screen asks for."""
 _THUMBNAIL_BYTES = 7_000
 """So that a page of them stays below 150 kB."""
-_THUMBNAILS_KEPT = 1000
+_TILES_KEPT = 1000
+"""Tiles whose thumbnails and outlines are at hand, so that paging back and labelling cost nothing."""
 _OUTLINES_USED = 100
 _RING_POINTS = 200
 _EQUATOR_M = 2 * math.pi * 6_378_137
@@ -71,7 +72,8 @@ class Session(Controls):
         kept = state_path(store.folder, store.by) if resume else None
         super().__init__(archive, store, kept)
         self.index = Index(archive)
-        self._thumbnail = lru_cache(_THUMBNAILS_KEPT)(self._cut)
+        self._thumbnail = lru_cache(_TILES_KEPT)(self._cut)
+        self._ring_of = lru_cache(_TILES_KEPT)(self._outline)
         problems = " ".join((*archive.problems, *store.problems))
         self.status, self.alarm = problems, bool(problems)
         state = None if kept is None else read_state(kept, archive)
@@ -299,10 +301,7 @@ class Session(Controls):
 
     def ring(self, number: int) -> list[list[float]]:
         """Outline of a tile as [[lat, lon], ...]; empty when its raster has no place on earth."""
-        try:
-            return _ring(self.archive.footprint(number, "EPSG:4326"))
-        except RasterRefused:
-            return []
+        return self._ring_of(number)
 
     def tile_text(self, number: int) -> str:
         """Where a tile comes from and how large it is, in words: south.tif, 256 px = 34 m."""
@@ -355,6 +354,12 @@ class Session(Controls):
             status=said,
             **more,
         )
+
+    def _outline(self, number: int) -> list[list[float]]:
+        try:
+            return _ring(self.archive.footprint(number, "EPSG:4326"))
+        except RasterRefused:
+            return []
 
     def _cut(self, number: int, pixels: int, most_bytes: int) -> bytes:
         tile = self.archive.tile(number)

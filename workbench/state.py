@@ -109,10 +109,12 @@ class State(traitlets.HasTraits):
         if "status" in values:
             values.setdefault("alarm", False)
         with self._lock:
+            before = {name: getattr(self, name) for name in _KEPT & values.keys()}
             with self.hold_trait_notifications():
                 for name, value in values.items():
                     setattr(self, name, value)
-            if self._kept is not None and not _KEPT.isdisjoint(values):
+            # Most labels set the class that is looked for already: a file a key press would be twice the work of a label.
+            if self._kept is not None and any(getattr(self, name) is not value for name, value in before.items()):
                 write_state(self._kept, self.archive, self._snapshot())
 
     def opacity_of(self, layer: int) -> float:
