@@ -122,13 +122,17 @@ function project(system, lon, lat) {
   return [x, y];
 }
 
+/** A longitude from the west of a system's extent on: beyond 180 where that crosses the antimeridian. */
+function turn(system, lon) {
+  return lon < system.west ? lon + 360 : lon;
+}
+
 /** Longitude and latitude under the pointer, and the same in the raster's own coordinates. */
 function syncReadout(map, model, box) {
   const show = ({ latlng }) => {
     const { lat, lng } = latlng.wrap();
-    const inside = (s) => lng >= s.west && lng <= s.east && lat >= s.south && lat <= s.north;
-    const system = model.get("systems").find(inside);
-    const [x, y] = system ? project(system, lng, lat) : [];
+    const system = model.get("systems").find((s) => s.south <= lat && lat <= s.north && turn(s, lng) <= s.east);
+    const [x, y] = system ? project(system, turn(system, lng), lat) : [];
     const own = system ? ` · ${system.crs} ${x.toFixed(system.digits)}, ${y.toFixed(system.digits)}` : "";
     box.textContent = `lat ${lat.toFixed(6)}, lon ${lng.toFixed(6)}${own}`;
   };
