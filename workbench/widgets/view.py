@@ -93,8 +93,8 @@ class View(anywidget.AnyWidget):
 
 def _fits(function: Callable[..., object], given: Mapping[str, object]) -> bool:
     """Whether a message's fields are the function's parameters, each of the type written there (int, float, str, ...)."""
-    known = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "list": (list,), "dict": (dict,)}
-    known["bytes"] = (bytes,)
+    known: dict[str, tuple[type, ...]] = {kind.__name__: (kind,) for kind in (int, str, bool, bytes, list, dict)}
+    known["float"] = (int, float)
     wanted = inspect.signature(function).parameters
     if (
         any(name not in given for name, each in wanted.items() if each.default is each.empty)
