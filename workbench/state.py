@@ -30,9 +30,10 @@ PAGE = 20
 TOOLS = ("search", "positive", "negative", "unlabel", "complete")
 """What a click or an outline on the map does."""
 STRETCHES = ("as searched", "2-98 %", "full range")
+# What is selected is kept with the rest, but an arrow key alone is not worth a file.
 _KEPT = frozenset(
-    ("query", "query_ring", "scorer", "hits", "page", "selected", "class_name", "map_view", "shown", "opacity")
-) | {"stretch", "model", "prediction"}
+    "query query_ring scorer hits page class_name map_view shown opacity stretch model prediction".split()
+)
 _PROGRESS_S = 0.2
 _OPACITY = {HEAT: 0.55, PREDICTION: 0.6}
 

@@ -170,6 +170,15 @@ def test_verbs_of_the_session_are_asked_for_by_tile(gallery: Gallery, session: S
     assert session.map_view == {"lat": centre.y, "lon": centre.x, "zoom": 18.0}
 
 
+def test_a_label_moves_on_unless_it_failed(gallery: Gallery, session: Session) -> None:
+    session.search(tile=9, k=20)
+    first, second, third = numbers(gallery)[:3]
+    say(gallery, do="label", number=first, value=1, then=second)
+    assert gallery.selected == second
+    say(gallery, do="label", number=second, value=5, then=third)
+    assert gallery.selected == second and session.alarm
+
+
 def test_a_card_that_has_gone_meanwhile_is_not_selected(gallery: Gallery, session: Session) -> None:
     session.search(tile=9, k=20)
     gone = next(number for number in range(100) if number not in session.hits.numbers)

@@ -101,10 +101,14 @@ class Gallery {
 
   /** Label the selected tile and move on; without a selection, only select. */
   mark(value, className) {
-    if (this.cursor < 0) return this.pick(0);
+    const numbers = this.numbers();
+    const place = numbers.indexOf(this.cursor);
+    if (place < 0) return this.pick(0);
+    const then = numbers[place + 1] ?? -1;
     const of = className === undefined ? {} : { class_name: className };
-    this.tell({ do: "label", number: this.cursor, value, ...of });
-    this.step(1);
+    this.tell({ do: "label", number: this.cursor, value, then, ...of });
+    if (then < 0) this.turn(1);
+    else this.moveTo(then);
   }
 
   /** Label the selected tile positive for the class at a place; without cards, look for that class. */

@@ -72,9 +72,10 @@ class Gallery(View):
             "go_to": session.show_tile,
         }
 
-    def label(self, number: int, value: int, class_name: str = "") -> None:
-        """Label a tile; without a name for the class that is looked for now, which an earlier key may just have chosen."""
+    def label(self, number: int, value: int, class_name: str = "", then: int = -1) -> None:
+        """Label a tile, then select another; without a class for the one that an earlier key may just have chosen."""
         self.session.label([number], class_name or None, value=value)
+        self.session.select(then)
 
     def label_page(self, value: int, numbers: list) -> None:  # type: ignore[type-arg]
         """Label those of a page's tiles that carry no label of the class that is looked for, as one event."""
