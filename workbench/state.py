@@ -31,9 +31,8 @@ TOOLS = ("search", "positive", "negative", "unlabel", "complete")
 """What a click or an outline on the map does."""
 STRETCHES = ("as searched", "2-98 %", "full range")
 # What is selected is kept with the rest, but an arrow key alone is not worth a file.
-_KEPT = frozenset(
-    "query query_ring scorer hits page class_name map_view shown opacity stretch model prediction".split()
-)
+_KEPT = {"query", "query_ring", "scorer", "hits", "page", "class_name", "map_view", "shown", "opacity", "stretch"}
+_KEPT |= {"model", "prediction"}
 _PROGRESS_S = 0.2
 _OPACITY = {HEAT: 0.55, PREDICTION: 0.6}
 
