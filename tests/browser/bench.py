@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,6 +132,13 @@ class Bench:
         """A trait of the session, or anything else of it, as in ``state("page")`` or ``state("ring(3)")``."""
         return self.notebook.kernel(f"{self.name}.session.{expression}")
 
+    def until_state(self, expression: str, expected: object, *, timeout_s: float = 10) -> None:
+        """Wait until something of the session, see `state`, equals what is expected."""
+        limit = time.monotonic() + timeout_s
+        while (found := self.state(expression)) != expected:
+            assert time.monotonic() < limit, f"session.{expression} is {found!r}, expected {expected!r}"
+            self.page.wait_for_timeout(20)
+
     def hits(self) -> list[int]:
         """The tiles found, best first."""
         return list(self.notebook.kernel(f"[hit.number for hit in {self.name}.session.hits]"))
@@ -200,6 +208,11 @@ _read = _Marks(_Store({self.name}.session.store.folder), {self.name}.session.pla
         for point in (*points, points[0]):
             self.page.mouse.move(*point, steps=2)
             self.page.mouse.click(*point)
+            self.page.wait_for_timeout(80)  # for 50 ms after a corner Leaflet takes no other
+
+    def point_away(self) -> None:
+        """Move the pointer to a corner of the map where there is no imagery, so that it points at nothing."""
+        self.page.mouse.move(*self.at(0.95, 0.03))
 
     def outlines(self) -> list[Outline]:
         """The outlines of hits on the map, in no order."""

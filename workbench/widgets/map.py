@@ -35,6 +35,7 @@ class MapPanel:
             layers=[basemap or blank],
             center=((south + north) / 2, (west + east) / 2),
             zoom=12,
+            zoom_snap=0.5,  # whole zooms leave up to half of the map empty around the imagery
             max_zoom=_MOST_ZOOM,
             scroll_wheel_zoom=True,
             double_click_zoom=False,

@@ -163,7 +163,6 @@ function syncLegend(model, box) {
 function attach(view, model) {
   const map = view.obj;
   const container = map.getContainer();
-  map.options.zoomSnap = 0.5; // whole zooms leave up to half of the map empty around the imagery
   const send = view.send;
   // ipyleaflet tells the kernel every move of the pointer; nothing listens to that.
   view.send = function (message, ...rest) {
