@@ -58,9 +58,10 @@ class Workbench(ipywidgets.VBox):
             self.session.choose_class(next(iter([*classes, *known]), "target"))
         self.session.offer_classes(classes)
         self._theme = Theme()
+        # The first to observe is the first to be told: a label shows on its card before anything else is drawn anew.
+        self._gallery = Gallery(self.session)
         self._toolbar = Toolbar(self.session)
         self._map = MapPanel(self.session, height, basemap)
-        self._gallery = Gallery(self.session)
         self._status = StatusLine(self.session)
         self._gallery.layout = {"flex": "1 1 0", "min_width": "300px", "height": height}
         self._middle = ipywidgets.HBox([self._map.widget, self._gallery], layout={"width": "100%"})
