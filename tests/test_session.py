@@ -133,9 +133,9 @@ def test_a_thumbnail_is_the_tile_that_was_searched(session: Session, archive: Ar
 
 
 def test_thumbnails_are_kept_and_a_page_of_noise_stays_small(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (3, 320, 320), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 2, (3, 448, 448), dtype=np.uint8) * np.uint8(255)
     path = write_raster(tmp_path / "noise.tif", noise)
-    archive = build_archive(path, tmp_path / "a", tile=64, encoder=MeanColour(), progress=Progress())
+    archive = build_archive(path, tmp_path / "a", tile=128, encoder=MeanColour(), progress=Progress())
     session = Session(archive, tmp_path / "labels")
     assert sum(len(session.thumbnail(number)) for number in range(20)) < 140_000
     assert len(session.thumbnail(3, most_bytes=10**6)) > 7_000
