@@ -13,9 +13,12 @@ _LISTEN = """() => {
 }"""
 _THERE = """(root, least) => {
   const tiles = [...root.querySelectorAll(".leaflet-tile")];
-  return window.__tileEvents.length >= least && tiles.length > 0
+  return window.__tileEvents.length >= least && tiles.length > 0 && !root.querySelector(".leaflet-zoom-anim")
     && tiles.every((tile) => tile.classList.contains("leaflet-tile-loaded"));
 }"""
+
+_TOLD_MS = 400
+"""After a move the kernel is told of it: what comes of that must not fall into the next measurement."""
 
 
 class TileEvent(TypedDict):
@@ -51,6 +54,12 @@ class TileWatch:
         """Wait until every tile on the map is shown, and at least so many since `forget`."""
         self.bench.until(_THERE, least)
 
+    def zoom(self, way: str) -> None:
+        """Press ``Zoom in`` or ``Zoom out`` on the map, and wait until it is at rest with all its tiles."""
+        before = len(self.events())
+        self.bench.map.get_by_role("button", name=way).click()
+        self.settle(least=before + 1)
+
     def times_at(self, lon: float, lat: float, zoom: float, *, painted: bool = False) -> list[float]:
         """Show a place on a map that was far from it, and give the ms of each tile of imagery.
 
@@ -69,5 +78,9 @@ class TileWatch:
     def _go(self, lon: float, lat: float, zoom: float) -> None:
         self.settle()
         self.forget()
-        self.bench.state(f"show_place({lat}, {lon}, {zoom})")
+        # In the page, as a hand would: nothing but the tiles' own messages is under way meanwhile.
+        self.bench.map.evaluate(
+            "(map, [lat, lon, zoom]) => { map.wbMap.setView([lat, lon], zoom, { animate: false }); }", [lat, lon, zoom]
+        )
         self.settle(least=1)
+        self.bench.page.wait_for_timeout(_TOLD_MS)
