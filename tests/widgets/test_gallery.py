@@ -82,6 +82,8 @@ def test_scores_of_a_learned_scorer_carry_a_sign(gallery: Gallery, session: Sess
     assert session.scorer is not None and session.scorer.bias
     assert all(card["score"][0] in "+−" and len(card["score"]) >= 6 for card in gallery.page["cards"])
     assert "logistic regression" in gallery.page["kind"]
+    say(gallery, do="page", page=99)
+    assert gallery.page["cards"][-1]["score"][0] == "−", "a minus sign, not a hyphen"
 
 
 def test_P18_a_page_is_one_message_with_its_labels_and_below_150_kB(
@@ -143,7 +145,7 @@ def test_labelling_a_page_leaves_labelled_cards_alone_and_is_one_undo(gallery: G
     say(gallery, do="redo")
     assert len(gallery.marks) == PAGE
     say(gallery, do="label_page", value=1, numbers=["1", None, 2.5, True])
-    assert len(session.store.labels()) == PAGE + 1
+    assert len(session.store.labels()) == PAGE + 1 and not session.alarm
 
 
 def test_pages_turn_forwards_and_back(gallery: Gallery, session: Session) -> None:
