@@ -13,7 +13,6 @@ from workbench.widgets.overlay import Overlay
 from workbench.widgets.tiles import TileChannel
 from workbench.widgets.view import hear_during_cells
 
-_BLANK = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 _MOST_ZOOM = 24
 _DRAWN = {"shapeOptions": {"color": "#00e5ff", "weight": 2, "fillOpacity": 0.1}}
 
@@ -30,9 +29,8 @@ class MapPanel:
     def __init__(self, session: Session, height: str, basemap: ipyleaflet.Layer | None = None) -> None:
         self.session = session
         west, south, east, north = session.extent or (-1.0, -1.0, 1.0, 1.0)
-        blank = ipyleaflet.TileLayer(url=_BLANK, base=True, max_zoom=_MOST_ZOOM)
         self.map = ipyleaflet.Map(
-            layers=[basemap or blank],
+            layers=[] if basemap is None else [basemap],
             center=((south + north) / 2, (west + east) / 2),
             zoom=12,
             zoom_snap=0.5,  # whole zooms leave up to half of the map empty around the imagery

@@ -1,6 +1,7 @@
 // Outlines, clicks, view, coordinates and legend on the ipyleaflet map.
 
 const AFTER_DRAWING_MS = 400;
+const AFTER_MOVING_MS = 200;
 
 /** Keep the map where the model says, and tell the model where the user moved it. */
 function syncView(map, model) {
@@ -18,6 +19,12 @@ function syncView(map, model) {
       map.fitBounds([[south, west], [north, east]], { animate: false });
     }
   };
+  let timer = null;
+  // Tiles are on their way first: what the kernel learns of the move would hold them up.
+  const later = () => {
+    clearTimeout(timer);
+    timer = setTimeout(moved, AFTER_MOVING_MS);
+  };
   const moved = () => {
     if (!map.getSize().x) return;
     const { lat, lng } = map.getCenter();
@@ -27,11 +34,12 @@ function syncView(map, model) {
   };
   map.invalidateSize({ animate: false });
   const undo = follow(model, ["view"], show);
-  map.on("moveend", moved);
+  map.on("moveend", later);
   moved();
   return () => {
     undo();
-    map.off("moveend", moved);
+    clearTimeout(timer);
+    map.off("moveend", later);
   };
 }
 
@@ -64,21 +72,27 @@ function syncOutlines(map, model) {
   const renderer = window.L.svg({ pane: "wb-outlines", padding: 0.5 });
   const group = window.L.layerGroup().addTo(map);
   let shapes = new Map();
+  const weight = (card) => (card.number === model.get("hovered") ? 4 : card.number === model.get("selected") ? 3.5 : 2);
   const style = (card) => {
     const pointed = card.number === model.get("hovered");
     const chosen = card.number === model.get("selected");
     return {
       color: card.colour || (chosen || pointed ? "#fff" : "#ffe45c"),
-      weight: pointed ? 4 : chosen ? 3.5 : 2,
+      weight: weight(card),
       dashArray: card.value < 0 ? "5 4" : null,
       fillOpacity: pointed ? 0.25 : chosen ? 0.12 : 0.01,
       fillColor: card.colour || "#ffe45c",
     };
   };
+  // A dark line under each bright one shows it on any ground; a shadow by CSS would cost ten times as much.
+  const casing = (card) => ({ color: "#000", opacity: 0.65, weight: weight(card) + 2, fill: false, interactive: false });
   const restyle = () => {
-    for (const [card, shape] of shapes.values()) {
+    for (const [card, shape, under] of shapes.values()) {
+      under.setStyle(casing(card));
       shape.setStyle(style(card));
-      if (card.number === model.get("hovered")) shape.bringToFront();
+      if (card.number !== model.get("hovered")) continue;
+      under.bringToFront();
+      shape.bringToFront();
     }
   };
   const redraw = () => {
@@ -90,13 +104,15 @@ function syncOutlines(map, model) {
       const shape = window.L.polygon(card.ring, { ...options, ...style(card), className: "wb-outline wb-hit" });
       shape.on("mouseover", () => put(model, "hovered", card.number));
       shape.on("mouseout", () => model.get("hovered") === card.number && put(model, "hovered", -1));
-      group.addLayer(shape);
+      const under = window.L.polygon(card.ring, { ...options, ...casing(card), className: "wb-outline" });
+      group.addLayer(under).addLayer(shape);
       shape.getElement()?.setAttribute("data-number", card.number);
-      shapes.set(card.number, [card, shape]);
+      shapes.set(card.number, [card, shape, under]);
     }
     if (query.length) {
-      const look = { color: "#00e5ff", weight: 3, fill: false, interactive: false, className: "wb-outline wb-query" };
-      group.addLayer(window.L.polygon(query, { ...options, ...look }));
+      const look = { ...options, color: "#00e5ff", weight: 3, fill: false, interactive: false };
+      group.addLayer(window.L.polygon(query, { ...look, color: "#000", opacity: 0.65, weight: 5 }));
+      group.addLayer(window.L.polygon(query, { ...look, className: "wb-outline wb-query" }));
     }
   };
   const undo = [follow(model, ["cards", "query"], redraw), follow(model, ["hovered", "selected"], restyle)];
@@ -163,8 +179,10 @@ function syncLegend(model, box) {
 function attach(view, model) {
   const map = view.obj;
   const container = map.getContainer();
-  const send = view.send;
-  // ipyleaflet tells the kernel every move of the pointer; nothing listens to that.
+  shield(container);
+  const { send, touch } = view;
+  // ipyleaflet tells the kernel every move of the pointer and of the map; nothing listens to that, and tiles would wait.
+  view.touch = () => {};
   view.send = function (message, ...rest) {
     if (message?.event !== "interaction") send.call(view, message, ...rest);
   };
@@ -186,12 +204,13 @@ function attach(view, model) {
     syncLegend(model, legend),
     follow(model, ["tool"], tool),
   ];
+  container.wbMap = map; // for those who script the page
   container.dataset.ready = "true";
   return () => {
     undo.forEach((each) => each());
     resized.disconnect();
     for (const box of [readout, legend, note]) box.remove();
-    view.send = send;
+    Object.assign(view, { send, touch });
   };
 }
 

@@ -1,16 +1,23 @@
 // Map layers whose tiles come from the kernel through this model's messages.
 
+const AGAIN_MS = 300;
+const STRETCH = 8192;
+
 /** One layer: Leaflet asks it for tiles; it asks the kernel, and asks again for all in view when the version changes. */
 function kernelLayer(info, requests) {
   const images = new Map();
   let now = info;
-  const fetch = (image, coords, done) => {
+  const fetch = (image) => {
+    const tile = images.get(image);
+    const { coords } = tile;
     const started = performance.now();
-    requests.ask(image, [now.number, coords.x, coords.y, coords.z], (blob) => {
-      fill(image, blob, () => {
-        const detail = { layer: now.number, z: coords.z, ms: performance.now() - started, empty: !blob };
+    requests.ask(image, [now.number, coords.x, coords.y, coords.z], (picture) => {
+      fill(image, picture, () => {
+        const detail = { layer: now.number, z: coords.z, ms: performance.now() - started, empty: !picture };
         image.dispatchEvent(new CustomEvent("wb-tile", { bubbles: true, detail }));
-        done?.(null, image);
+        // Leaflet shows a tile once it is told so, which a first request that was given up for a newer one never did.
+        tile.done?.(null, image);
+        tile.done = null;
       });
     });
   };
@@ -18,8 +25,8 @@ function kernelLayer(info, requests) {
     createTile(coords, done) {
       const image = document.createElement("img");
       image.alt = "";
-      images.set(image, coords);
-      fetch(image, coords, done);
+      images.set(image, { coords, done });
+      fetch(image);
       return image;
     },
   });
@@ -39,38 +46,39 @@ function kernelLayer(info, requests) {
     const stale = next.version !== now.version;
     now = next;
     layer.setOpacity(next.opacity);
-    if (stale) for (const [image, coords] of images) fetch(image, coords);
+    if (stale) for (const image of images.keys()) fetch(image);
   };
   return layer;
 }
 
 /** Put a picture into a tile, or empty it; `then` runs when it can be seen. */
-function fill(image, blob, then) {
-  if (!blob) {
+function fill(image, picture, then) {
+  if (!picture) {
     image.removeAttribute("src");
     image.style.visibility = "hidden";
     then();
     return;
   }
-  const address = URL.createObjectURL(blob);
-  const shown = () => {
-    URL.revokeObjectURL(address);
+  image.onload = image.onerror = () => {
     image.onload = image.onerror = null;
     then();
   };
-  image.onload = image.onerror = shown;
   image.style.visibility = "";
-  image.src = address;
+  image.src = picture;
 }
 
-/** The kind of a picture by its first bytes. */
-function kind(data) {
-  const first = new Uint8Array(data.buffer, data.byteOffset, 4);
-  if (first[0] === 0x89) return "image/png";
-  return first[0] === 0xff ? "image/jpeg" : "image/webp";
+/** A picture as an address that holds it: a blob's would go through two more processes of the browser. */
+function address(data) {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const kind = bytes[0] === 0xff ? "image/jpeg" : "image/webp";
+  let text = "";
+  for (let start = 0; start < bytes.length; start += STRETCH) {
+    text += String.fromCharCode(...bytes.subarray(start, start + STRETCH));
+  }
+  return `data:${kind};base64,${btoa(text)}`;
 }
 
-/** What is asked of the kernel: gathered for one message per frame, forgotten when a tile has left the view. */
+/** What is asked of the kernel: gathered for one message, forgotten when a tile has left the view. */
 function makeRequests(model) {
   const name = Math.random().toString(36).slice(2);
   const size = window.devicePixelRatio > 1.5 ? 512 : 256;
@@ -79,16 +87,22 @@ function makeRequests(model) {
   let asks = [];
   let drops = [];
   let count = 0;
+  let soon = false;
   let timer = null;
   const flush = () => {
-    timer = null;
+    soon = false;
     const ask = asks.filter(([id]) => waiting.has(id));
     if (ask.length || drops.length) model.send({ do: "tiles", ask, drop: drops });
     asks = [];
     drops = [];
   };
-  const later = (delay = 0) => {
-    timer ??= setTimeout(flush, delay);
+  const later = () => {
+    if (!soon) queueMicrotask(flush);
+    soon = true;
+  };
+  const again = () => {
+    clearTimeout(timer);
+    timer = setTimeout(flush, AGAIN_MS);
   };
   const forget = (image) => {
     const id = idOf.get(image);
@@ -104,11 +118,11 @@ function makeRequests(model) {
       if (!entry) continue;
       if (state === "again") {
         asks.push(entry.ask);
-        later(300);
+        again();
         continue;
       }
       waiting.delete(id);
-      entry.fill(data ? new Blob([data], { type: kind(data) }) : null);
+      entry.fill(data ? address(data) : null);
     }
   };
   model.on("msg:custom", answered);
