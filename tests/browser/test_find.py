@@ -20,7 +20,10 @@ from browser.lab import Lab
 
 REPOSITORY = Path(__file__).parents[2]
 LEFT_OF_A_DRAWING = ".leaflet-overlay-pane path, .leaflet-marker-icon, .leaflet-draw-tooltip, .leaflet-draw-guide-dash"
-COUNT_CLICKS = "() => { window.clicks = 0; addEventListener('wb-click', () => (window.clicks += 1)); }"
+COUNT_CLICKS = """() => {
+  window.clicks = 0;
+  document.querySelector(".leaflet-container").addEventListener("wb-click", () => (window.clicks += 1));
+}"""
 EMPHASISED = (
     "(root, number) => root.querySelector(`path[data-number='${number}']`).getAttribute('stroke-width') === '4'"
 )

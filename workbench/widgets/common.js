@@ -29,6 +29,18 @@ function put(model, name, value) {
   model.save_changes();
 }
 
+/** Keep JupyterLab's shortcuts away from an element with keys of its own; Ctrl S or Cmd S saves the notebook all the same. */
+function shield(element) {
+  const guard = "data-lm-suppress-shortcuts";
+  element.setAttribute(guard, "true");
+  element.addEventListener("keydown", (event) => {
+    const saves = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "s";
+    if (saves) return element.removeAttribute(guard);
+    element.setAttribute(guard, "true");
+    event.stopPropagation();
+  });
+}
+
 /** Shapes that tell classes apart without colour, in a 16 x 16 box. */
 const SHAPES = [
   "M8 2a6 6 0 1 0 .01 0Z",

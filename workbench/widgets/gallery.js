@@ -259,7 +259,7 @@ function render({ model, el }) {
   const parts = makeParts(() => gallery);
   const root = make("div", { className: "wb-gallery", tabIndex: 0, role: "group" }, parts.head, parts.grid, parts.empty.root);
   root.setAttribute("aria-label", "Gallery of hits. Press ? for its keys.");
-  root.setAttribute("data-lm-suppress-shortcuts", "true");
+  shield(root);
   gallery = new Gallery(model, root, parts);
   root.addEventListener("keydown", (event) => takeKey(gallery, event));
   el.append(root);
@@ -268,6 +268,9 @@ function render({ model, el }) {
     if ("context" in content) showContext(gallery, content.context, buffers[0]);
   };
   model.on("msg:custom", message);
+  // Map and toolbar say so when they were clicked.
+  const clicked = ({ target }) => root.closest(".wb-root")?.contains(target) && root.focus({ preventScroll: true });
+  document.addEventListener("wb-click", clicked);
   const resized = new ResizeObserver(() => gallery.layOut());
   resized.observe(parts.grid);
   const undo = [
@@ -279,6 +282,7 @@ function render({ model, el }) {
   return () => {
     undo.forEach((each) => each());
     model.off("msg:custom", message);
+    document.removeEventListener("wb-click", clicked);
     resized.disconnect();
     for (const card of gallery.cards) URL.revokeObjectURL(card.url);
     URL.revokeObjectURL(gallery.contextUrl);

@@ -43,14 +43,13 @@ function toggleContext(g) {
 function takeKey(g, event) {
   if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
   if (event.target.closest("input, textarea, select, [contenteditable]")) return;
-  if (event.target.closest("button") && (event.key === "Enter" || event.key === " ")) return event.stopPropagation();
+  if (event.target.closest("button") && (event.key === "Enter" || event.key === " ")) return;
   const name = keyName(event);
   const key = KEYS.find((each) => each.on === name);
   const helping = g.panel?.name === "help";
   // The help has one button: the focus stays there.
   if (!key && !(helping && name === "Tab")) return;
   event.preventDefault();
-  event.stopPropagation();
   if (helping) {
     if (name === "Escape" || name === "?") closePanel(g);
   } else if (name === "Escape") {

@@ -119,11 +119,8 @@ function render({ model, el }) {
   const curve = makeCurve(model, undo);
   const line = make("div", { className: "wb-status-line" }, ...said.line, makeJob(model, undo), curve.toggle, makeFacts(model, undo));
   const box = make("div", { className: "wb-status" }, curve.panel, said.whole, line);
-  box.dataset.lmSuppressShortcuts = "true";
-  box.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") said.fold();
-    event.stopPropagation();
-  });
+  shield(box);
+  box.addEventListener("keydown", (event) => event.key === "Escape" && said.fold());
   el.classList.add("wb-status-view");
   el.append(box);
   return () => undo.forEach((each) => each());

@@ -67,12 +67,16 @@ function makeMenus(model, panels, asking, undo) {
   );
 }
 
+/** After a click of the mouse the keys act on the cards again; after a press of a key the button keeps the focus. */
+function passKeys({ detail, target }) {
+  if (detail && target.closest(".wb-chip, .wb-tool, .wb-verbs")) target.dispatchEvent(new CustomEvent("wb-click", { bubbles: true }));
+}
+
 function render({ model, el }) {
   const undo = [];
   const line = make("div", { className: "wb-toolbar", role: "toolbar", "aria-label": "Workbench" });
-  // JupyterLab must not take what is typed here for its own shortcuts.
-  line.dataset.lmSuppressShortcuts = "true";
-  line.addEventListener("keydown", (event) => event.stopPropagation());
+  shield(line);
+  line.addEventListener("click", passKeys);
   const panels = makePanels(line);
   const asking = makeAsking(model);
   const classes = makeClasses(model, panels);
