@@ -63,9 +63,27 @@ def test_the_queue_is_bounded_and_refuses_the_oldest() -> None:
     assert painter.refused == ["old 0", "old 1", "old 2"] and len(painter.queue) == MOST
     for turn in range(20):
         painter.queue.ask([ask(f"{turn} {number}") for number in range(MOST)])
-    assert len(painter.queue) == MOST and len(painter.queue._heap) <= 5 * MOST
+    assert len(painter.queue) == MOST and sum(map(len, painter.queue._batches)) == MOST
     painter.go.set()
     painter.queue.close()
+
+
+def test_each_thread_keeps_to_its_columns_while_there_are_any() -> None:
+    columns: dict[str, set[int]] = {}
+    together = threading.Barrier(2, timeout=10)
+
+    def paint(tile: Ask) -> None:
+        together.wait()
+        columns.setdefault(threading.current_thread().name, set()).add(tile.x // 2 % 2)
+
+    queue = TileQueue(paint, lambda tile: None, threads=2)
+    queue.ask([Ask(f"{x} {y}", 0, x, y, 5, 256) for y in range(4) for x in range(8)])
+    for _ in range(1000):
+        if not len(queue):
+            break
+        threading.Event().wait(0.01)
+    queue.close()
+    assert sorted(columns.values(), key=str) == [{0}, {1}]
 
 
 def test_closing_ends_the_threads_and_forgets_the_rest() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 
 MOST = 400
 """Tiles that may wait; a screen shows some twenty a layer."""
+_COLUMNS = 2
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Ask:
 class TileQueue:
     """Paints tiles in background threads, the latest batch first and within it in the order of asking.
 
+    Each thread prefers columns of its own, for its reader keeps the blocks it has decoded, and neighbours share blocks.
+
     Args:
         paint: called with each tile, in one of the threads; must not raise.
         refuse: called with tiles that had to make room for later ones.
@@ -38,8 +40,7 @@ class TileQueue:
         self._count = threads or max(2, min(4, os.cpu_count() or 2))
         self._changed = threading.Condition()
         self._waiting: dict[str, Ask] = {}
-        self._heap: list[tuple[int, int, str]] = []
-        self._batch = 0
+        self._batches: list[list[Ask]] = []
         self._closed = False
         self._threads: list[threading.Thread] = []
 
@@ -49,15 +50,11 @@ class TileQueue:
         with self._changed:
             if self._closed:
                 return
-            self._batch += 1
-            for order, tile in enumerate(tiles):
-                self._waiting[tile.id] = tile
-                heapq.heappush(self._heap, (-self._batch, order, tile.id))
+            self._waiting |= {tile.id: tile for tile in tiles}
+            self._batches.append(list(tiles))
             while len(self._waiting) > MOST:
                 refused.append(self._waiting.pop(next(iter(self._waiting))))
-            if len(self._heap) > 4 * MOST:
-                self._heap = [entry for entry in self._heap if entry[2] in self._waiting]
-                heapq.heapify(self._heap)
+            self._forget_done()
             self._start()
             self._changed.notify_all()
         for tile in refused:
@@ -68,6 +65,7 @@ class TileQueue:
         with self._changed:
             for name in ids:
                 self._waiting.pop(name, None)
+            self._forget_done()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -77,6 +75,7 @@ class TileQueue:
         with self._changed:
             self._closed = True
             self._waiting.clear()
+            self._batches.clear()
             self._changed.notify_all()
         for thread in self._threads:
             if thread is not threading.current_thread():
@@ -85,21 +84,29 @@ class TileQueue:
 
     def _start(self) -> None:
         while len(self._threads) < self._count:
-            thread = threading.Thread(target=self._work, name=f"map tiles {len(self._threads)}", daemon=True)
+            lane = len(self._threads)
+            thread = threading.Thread(target=self._work, args=(lane,), name=f"map tiles {lane}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
-    def _work(self) -> None:
-        while (tile := self._next()) is not None:
+    def _work(self, lane: int) -> None:
+        while (tile := self._next(lane)) is not None:
             self._paint(tile)
 
-    def _next(self) -> Ask | None:
-        """The next tile, as soon as there is one; None when the queue is closed."""
+    def _next(self, lane: int) -> Ask | None:
+        """The next tile for a thread, as soon as there is one; None when the queue is closed."""
         with self._changed:
             while not self._closed:
-                while self._heap:
-                    tile = self._waiting.pop(heapq.heappop(self._heap)[2], None)
-                    if tile is not None:
-                        return tile
+                if self._batches:
+                    batch = self._batches[-1]
+                    tile = next((each for each in batch if each.x // _COLUMNS % self._count == lane), batch[0])
+                    del self._waiting[tile.id]
+                    self._forget_done()
+                    return tile
                 self._changed.wait()
         return None
+
+    def _forget_done(self) -> None:
+        """Keep of the batches what still waits."""
+        left = [[tile for tile in batch if self._waiting.get(tile.id) is tile] for batch in self._batches]
+        self._batches = [batch for batch in left if batch]

@@ -17,7 +17,7 @@ from workbench.widgets.view import View, source
 log = logging.getLogger(__name__)
 SIZES = (256, 512)
 _MOST_SAID = 100
-_TOGETHER, _PATIENCE_S = 6, 0.02
+_TOGETHER, _PATIENCE_S = 2, 0.005
 
 
 class TileChannel(View):
