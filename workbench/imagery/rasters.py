@@ -231,10 +231,12 @@ class Raster:
             mask |= np.all(data == np.array(self.nodata).astype(self.dtype), axis=0)
         if np.issubdtype(data.dtype, np.floating):
             mask |= ~np.isfinite(data).all(axis=0)
-        picked = np.where(mask, 0, data[[self.bands.index(band) for band in chosen]])
+        holes = bool(mask.any())
+        picked = data[[self.bands.index(band) for band in chosen]]
+        picked = np.where(mask, 0, picked) if holes else picked
         if fine == 1:
             return picked, mask
-        valid = _block_sums(~mask, fine)
+        valid = _block_sums(~mask, fine) if holes else np.full(size, fine**2, np.float32)
         means = _block_sums(picked, fine) / np.maximum(valid, 1)
         whole = np.issubdtype(data.dtype, np.integer)
         return (np.rint(means) if whole else means).astype(self.dtype), valid * 2 < fine**2
@@ -364,9 +366,10 @@ def transformer(source: str, target: str) -> pyproj.Transformer:
     return pyproj.Transformer.from_crs(source, target, always_xy=True)
 
 
-def _block_sums(pixels: NDArray[Any], side: int) -> NDArray[np.float64]:
+def _block_sums(pixels: NDArray[Any], side: int) -> NDArray[np.floating[Any]]:
     """Sums of squares of ``side`` pixels along the last two axes; slices add up faster than short axes do."""
-    total = np.zeros((*pixels.shape[:-2], pixels.shape[-2] // side, pixels.shape[-1] // side))
+    exact = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
+    total = np.zeros((*pixels.shape[:-2], pixels.shape[-2] // side, pixels.shape[-1] // side), exact)
     for row, col in product(range(side), repeat=2):
         total += pixels[..., row::side, col::side]
     return total
