@@ -14,7 +14,7 @@ import geopandas as gpd
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
-from shapely.geometry import Polygon
+from shapely.geometry import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 from workbench.controls import Controls
@@ -410,7 +410,6 @@ class Session(Controls):
 def _ring(shape: BaseGeometry) -> list[list[float]]:
     """The outer ring of a polygon in lon, lat as [[lat, lon], ...], of at most 200 points."""
     outer = shape if isinstance(shape, Polygon) else shape.convex_hull
-    ring = outer.exterior if isinstance(outer, Polygon) else outer.envelope.exterior
-    points = list(ring.coords)
+    points = list((outer if isinstance(outer, Polygon) else box(*shape.bounds)).exterior.coords)
     step = max(1, -(-len(points) // _RING_POINTS))
     return [[float(point[1]), float(point[0])] for point in points[::step]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import traitlets
 
@@ -30,26 +32,26 @@ class Overlay(View):
     _esm = source("common.js", "leaflet.js", "overlay.js")
     _css = source("overlay.css")
     map_id = traitlets.Unicode().tag(sync=True)
-    extent = traitlets.List().tag(sync=True)
+    extent: traitlets.List[float] = traitlets.List().tag(sync=True)
     view = traitlets.Dict().tag(sync=True, echo_update=False)
-    cards = traitlets.List().tag(sync=True)
-    query = traitlets.List().tag(sync=True)
+    cards: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
+    query: traitlets.List[list[float]] = traitlets.List().tag(sync=True)
     selected = traitlets.Int(-1).tag(sync=True)
     hovered = traitlets.Int(-1).tag(sync=True, echo_update=False)
     tool = traitlets.Unicode().tag(sync=True)
-    legend = traitlets.List().tag(sync=True)
-    systems = traitlets.List().tag(sync=True)
+    legend: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
+    systems: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     note = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, session: Session, map_id: str) -> None:
         super().__init__(session)
         self.map_id = map_id
         self.extent = list(session.extent or ())
-        self.systems = session.projections()
+        self.systems = [dict(system) for system in session.projections()]
         if not self.extent:
             self.note = "This imagery has no place on earth. Search and label it in the gallery."
         for name in ("selected", "hovered"):
-            self.watch(lambda name=name: setattr(self, name, getattr(session, name)), name)
+            self.watch(partial(self._copy, name), name)
             self.observe(lambda change: self.attempt("pointing", self._point, **{change["name"]: change["new"]}), name)
         self.watch(lambda: setattr(self, "tool", session.tool), "tool")
         self.watch(lambda: setattr(self, "view", dict(session.map_view)), "map_view")
@@ -61,6 +63,9 @@ class Overlay(View):
     def actions(self) -> Mapping[str, Callable[..., object]]:
         """The browser may click."""
         return {"click": self.session.act_at}
+
+    def _copy(self, name: str) -> None:
+        setattr(self, name, getattr(self.session, name))
 
     def _point(self, **values: int) -> None:
         self.session.set_state(

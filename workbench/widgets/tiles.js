@@ -1,6 +1,7 @@
 // Map layers whose tiles come from the kernel through this model's messages.
 
 const AGAIN_MS = 300;
+const AFTER_CHANGE_MS = 120; // cards come first, and labels set in a row are drawn once
 const STRETCH = 8192;
 
 /** One layer: Leaflet asks it for tiles; it asks the kernel, and asks again for all in view when the version changes. */

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import traitlets
 
@@ -34,7 +35,7 @@ class TileChannel(View):
 
     _esm = source("common.js", "leaflet.js", "tiles.js")
     map_id = traitlets.Unicode().tag(sync=True)
-    layers = traitlets.List().tag(sync=True)
+    layers: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
 
     def __init__(self, session: Session, map_id: str) -> None:
         super().__init__(session)
@@ -56,10 +57,14 @@ class TileChannel(View):
         if not len(self._queue):
             self._flush()
         known = {info.number for info in self.session.layers.infos()}
-        good, bad = [], []
+        good: list[Ask] = []
+        bad: list[object] = []
         for item in ask:
             tile = _parse(item, known)
-            (bad if tile is None else good).append(tile or item)
+            if tile is None:
+                bad.append(item)
+            else:
+                good.append(tile)
         for item in bad:
             log.warning("Refused a request for a map tile: %.200r", item)
             if isinstance(item, list) and item and isinstance(item[0], str):
