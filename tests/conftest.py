@@ -17,7 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fault-runs", type=int, default=15, help="random faults per promise")
     parser.addoption("--figures", help="file for the browser tests' latencies; tests/browser/out/ if not given")
     parser.addoption("--screenshots", help="folder for the browser tests' pictures; tests/browser/out/ if not given")
-    parser.addoption("--archives", help="folder where a slow archive of the browser tests is kept and found again")
+    parser.addoption("--archives", help="folder where the archives of the browser tests are kept and found again")
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ A test reads like this::
 * problems: an exception or error message in the page's console and a request to another machine fail the test in its
   teardown, unless ``expect_problem(pattern)`` named them. No name but localhost can be resolved in this Chromium.
 
-Options: ``--figures FILE``, ``--screenshots FOLDER``, ``--archives FOLDER`` (keeps the slow archive between runs).
+Options: ``--figures FILE``, ``--screenshots FOLDER``, ``--archives FOLDER`` (keeps the archives between runs).
 
 A widget that must answer while a cell runs has to say ``widget.comm._reply_subshell_for = None`` with ipykernel 7.4: it
 otherwise sends what the page says to the shell in which the widget last spoke, which is the main one after each cell.

@@ -153,9 +153,10 @@ def record(pytestconfig: pytest.Config) -> Iterator[Figures]:
 
 
 @pytest.fixture(scope="session")
-def scene_archive(tmp_path_factory: pytest.TempPathFactory) -> BuiltArchive:
-    """A painted scene of 2048 pixels in 961 tiles, described by texture; ten seconds once."""
-    folder = tmp_path_factory.mktemp("scene")
+def scene_archive(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> BuiltArchive:
+    """A painted scene of 2048 pixels in 961 tiles, described by texture; ten seconds once, or none with ``--archives``."""
+    kept = pytestconfig.getoption("archives")
+    folder = Path(kept) / "scene" if kept else tmp_path_factory.mktemp("scene")
     scene = wb.paint_scene(folder / "imagery", size=2048)
     wb.build_archive(scene.imagery, folder / "archive", tile=128, stride=64, encoder="texture")
     return BuiltArchive(folder / "archive", scene.imagery)

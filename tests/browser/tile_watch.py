@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from io import BytesIO
 from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from browser.bench import Bench
 
@@ -19,6 +25,8 @@ _THERE = """(root, least) => {
 
 _TOLD_MS = 400
 """After a move the kernel is told of it: what comes of that must not fall into the next measurement."""
+
+_FADED_IN = "root => [...root.querySelectorAll('.leaflet-tile')].every((tile) => ['', '1'].includes(tile.style.opacity))"
 
 
 class TileEvent(TypedDict):
@@ -84,3 +92,26 @@ class TileWatch:
         )
         self.settle(least=1)
         self.bench.page.wait_for_timeout(_TOLD_MS)
+
+    def picture(self) -> NDArray[np.uint8]:
+        """What the map shows once all tiles have faded in, (rows, cols, 3); the pointer must not be on it."""
+        self.settle()
+        self.bench.until(_FADED_IN)
+        box = self.bench.map.bounding_box()
+        assert box is not None
+        png = self.bench.page.screenshot(clip=box, animations="disabled")
+        return np.asarray(Image.open(BytesIO(png)).convert("RGB"))
+
+    def colour_at(self, lon: float, lat: float) -> tuple[int, int, int]:
+        """The colour of the map at a place."""
+        box = self.bench.map.bounding_box()
+        assert box is not None
+        across, down = self.bench.point(lon, lat)
+        red, green, blue = self.picture()[round(down - box["y"]), round(across - box["x"])].tolist()
+        return red, green, blue
+
+    def background(self) -> tuple[int, int, int]:
+        """The colour of a map without anything on it."""
+        said = self.bench.map.evaluate("map => getComputedStyle(map).backgroundColor")
+        red, green, blue = (int(part) for part in re.findall(r"\d+", said)[:3])
+        return red, green, blue
