@@ -191,7 +191,11 @@ class Notebook:
         self.page.evaluate(
             "theme => jupyterapp.commands.execute('apputils:change-theme', { theme })", f"JupyterLab {name.title()}"
         )
-        self.until("light => document.body.dataset.jpThemeLight === light", str(name == "light").lower())
+        # JupyterLab throws when its curtain of one change is still there at the next.
+        changed = (
+            "light => document.body.dataset.jpThemeLight === light && !document.getElementById('jupyterlab-splash')"
+        )
+        self.until(changed, str(name == "light").lower())
 
     def screenshot(self, name: str, of: Locator | None = None) -> Path:
         """Save a picture of the page or of a part as ``NAME.png`` in the folder for screenshots."""

@@ -213,8 +213,7 @@ def place_of(bench: Bench, number: int) -> list[float]:
 def readout(bench: Bench, across: float, down: float) -> tuple[float, float, str, float, float]:
     """What the map says of a point, by its share of width and height: lat, lon, system, x, y."""
     bench.page.mouse.move(*bench.at(across, down))
-    said = re.fullmatch(
-        r"lat (\S+), lon (\S+) · (EPSG:\d+) (\S+), (\S+)", bench.map.locator(".wb-readout").inner_text()
-    )
+    lines = bench.map.locator(".wb-readout span").all_inner_texts()
+    said = re.fullmatch(r"lat (\S+), lon (\S+) (EPSG:\d+) (\S+), (\S+)", " ".join(lines))
     assert said is not None
     return float(said[1]), float(said[2]), said[3], float(said[4]), float(said[5])

@@ -227,13 +227,13 @@ const LOOP = [
   "Look where its map is wrong, label there, train again; export polygons and labels for a GIS.",
 ];
 const KEYS = [
-  ["arrows", "move between hits"],
-  ["p  n  u", "positive, negative, unlabel"],
-  ["1 … 9", "positive for that class"],
+  ["arrows", "move"],
+  ["p n u", "positive, negative, unlabel"],
+  ["1 … 9", "positive for class 1 … 9"],
   ["space", "next page"],
-  ["z  shift+z", "undo, redo"],
+  ["z Z", "undo, redo"],
   ["r", "refine"],
-  ["?", "all keys, in the gallery"],
+  ["?", "all keys"],
 ];
 
 /** How it works, in five lines and the keys. */

@@ -149,14 +149,22 @@ function syncReadout(map, model, box) {
     const { lat, lng } = latlng.wrap();
     const system = model.get("systems").find((s) => s.south <= lat && lat <= s.north && turn(s, lng) <= s.east);
     const [x, y] = system ? project(system, turn(system, lng), lat) : [];
-    const own = system ? ` · ${system.crs} ${x.toFixed(system.digits)}, ${y.toFixed(system.digits)}` : "";
-    box.textContent = `lat ${lat.toFixed(6)}, lon ${lng.toFixed(6)}${own}`;
+    const own = system ? `${system.crs} ${x.toFixed(system.digits)}, ${y.toFixed(system.digits)}` : "";
+    const degrees = `lat ${lat.toFixed(6)}, lon ${lng.toFixed(6)}`;
+    box.replaceChildren(...[degrees, own].filter(Boolean).map((words) => make("span", {}, words)));
   };
   const hide = () => {
-    box.textContent = "";
+    box.replaceChildren();
   };
   map.on({ mousemove: show, mouseout: hide });
   return () => map.off({ mousemove: show, mouseout: hide });
+}
+
+/** A patch of a colour, or a dashed line of it. */
+function swatch(colour, dashed) {
+  const patch = make("span", { className: dashed ? "wb-swatch wb-dashed" : "wb-swatch", style: { background: colour } });
+  patch.style.setProperty("--wb-colour", colour);
+  return patch;
 }
 
 /** The legend: a line per colour, folded by a click on its head. */
@@ -166,7 +174,7 @@ function syncLegend(model, box) {
     const lines = sections.flatMap(({ name, entries }) => [
       make("div", { className: "wb-legend-name" }, name),
       ...entries.map(([colour, words]) =>
-        make("div", {}, make("span", { className: "wb-swatch", style: { background: colour } }), words),
+        make("div", {}, swatch(colour, words.endsWith("(dashed)")), words),
       ),
     ]);
     box.replaceChildren(make("summary", {}, "Legend"), ...lines);

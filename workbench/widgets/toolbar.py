@@ -20,7 +20,7 @@ TOOL_WORDS = {
     "negative": ("Negative", "Click a tile or draw an outline on the map: the class is not there"),
     "unlabel": ("Unlabel", "Click a tile or draw an outline on the map: take its label of the class back"),
     "complete": (
-        "Complete area",
+        "Complete",
         "Draw an outline on the map: inside it every object is labelled, the rest is background",
     ),
 }
