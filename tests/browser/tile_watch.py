@@ -26,7 +26,9 @@ _THERE = """(root, least) => {
 _TOLD_MS = 400
 """After a move the kernel is told of it: what comes of that must not fall into the next measurement."""
 
-_FADED_IN = "root => [...root.querySelectorAll('.leaflet-tile')].every((tile) => ['', '1'].includes(tile.style.opacity))"
+_FADED_IN = (
+    "root => [...root.querySelectorAll('.leaflet-tile')].every((tile) => ['', '1'].includes(tile.style.opacity))"
+)
 
 
 class TileEvent(TypedDict):

@@ -66,14 +66,6 @@ class MapPanel:
         )
         self.widget.add_class("wb-map")
 
-    def close(self) -> None:
-        """Take the map off the page and end its threads."""
-        self._draw.on_draw(self._drawn, remove=True)
-        self.channel.close()
-        self.overlay.close()
-        for part in (*self.map.controls, *self.map.layers, self.map, self.widget):
-            part.close()
-
     def _drawn(self, _: Any, action: str, geo_json: dict[str, Any]) -> None:
         """Act on a drawn outline; the drawing itself goes, for the control keeps ghosts of it."""
         if action == "created":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import ipywidgets
 
 from workbench.session import Session
 
@@ -29,6 +30,25 @@ def hear_during_cells(widget: Any) -> None:
     """
     if hasattr(widget.comm, "_reply_subshell_for"):
         widget.comm._reply_subshell_for = None
+
+
+def made_of(widget: ipywidgets.Widget) -> list[ipywidgets.Widget]:
+    """A widget and all others that it is made of: children, layouts, styles, layers, controls; itself last."""
+    found: dict[ipywidgets.Widget, None] = {}
+    visited = set()
+
+    def visit(value: object) -> None:
+        if isinstance(value, (list, tuple)):
+            for each in value:
+                visit(each)
+        elif isinstance(value, ipywidgets.Widget) and value not in visited:
+            visited.add(value)
+            for name in value.keys:
+                visit(getattr(value, name))
+            found[value] = None
+
+    visit(widget)
+    return list(found)
 
 
 class View(anywidget.AnyWidget):

@@ -17,16 +17,20 @@ from workbench.widgets.gallery import Gallery
 from workbench.widgets.map import MapPanel
 from workbench.widgets.status import StatusLine
 from workbench.widgets.toolbar import Toolbar
-from workbench.widgets.view import Theme
+from workbench.widgets.view import Theme, made_of
 
 _LOG_BYTES = 1_000_000
+_open: list[Workbench] = []
+"""The workbenches of this kernel, oldest first."""
 
 
 class Workbench(ipywidgets.VBox):
     """Search, label, refine and train on an archive, on one screen.
 
     It displays itself when it ends a cell. Query, hits, page, map view and labels are there again after a page reload
-    and after a kernel restart with the same call. Several may show one session: they show the same.
+    and after a kernel restart with the same call. Several may show one session: they show the same. One for the same
+    archive, labels and person as before, as when its cell is run again, takes the place of the one before: that is
+    closed, but a job that it runs goes on in this one.
 
     Args:
         archive: an archive or its folder; or a `Session` to show it once more.
@@ -51,7 +55,8 @@ class Workbench(ipywidgets.VBox):
         basemap: ipyleaflet.Layer | None = None,
     ) -> None:
         self._own = not isinstance(archive, Session)
-        self.session = archive if isinstance(archive, Session) else Session(archive, labels, by=by, resume=True)
+        self._work = None if isinstance(archive, Session) else _work_of(archive, labels, by)
+        self.session = archive if isinstance(archive, Session) else self._begin(archive, labels, by)
         self._log = _keep_log(self.session.store.folder)
         if not self.session.class_name:
             known = [each.name for each in self.session.classes]
@@ -63,7 +68,8 @@ class Workbench(ipywidgets.VBox):
         self._toolbar = Toolbar(self.session)
         self._map = MapPanel(self.session, height, basemap)
         self._status = StatusLine(self.session)
-        self._gallery.layout = {"flex": "1 1 0", "min_width": "300px", "height": height}
+        for name, value in {"flex": "1 1 0", "min_width": "300px", "height": height}.items():
+            setattr(self._gallery.layout, name, value)
         self._middle = ipywidgets.HBox([self._map.widget, self._gallery], layout={"width": "100%"})
         super().__init__(
             [self._theme, self._toolbar, self._middle, self._status], layout={"width": "100%", "overflow": "hidden"}
@@ -72,6 +78,7 @@ class Workbench(ipywidgets.VBox):
         self._middle.add_class("wb-middle")
         self._warming = threading.Thread(target=self.session.warm_up, name="warming up", daemon=True)
         self._warming.start()
+        _open.append(self)
 
     @property
     def views(self) -> tuple[Any, ...]:
@@ -79,16 +86,35 @@ class Workbench(ipywidgets.VBox):
         return self._toolbar, self._map.channel, self._map.overlay, self._gallery, self._status
 
     def close(self) -> None:
-        """Leave nothing behind: no thread, no observer, no open comm; a session that was given stays open."""
-        for part in (self._toolbar, self._map, self._gallery, self._status, self._theme):
-            part.close()
+        """Leave nothing behind: no thread, no observer, no open comm; a session that was given stays open.
+
+        With its session go the other workbenches that show it.
+        """
+        if self not in _open:
+            return
+        _open.remove(self)
+        for part in made_of(self):
+            if part is not self:
+                part.close()
+        super().close()
         self._warming.join()
         if self._own:
+            for other in [each for each in _open if each.session is self.session]:
+                other.close()
             self.session.close()
-        self._middle.close()
-        super().close()
-        logging.getLogger("workbench").removeHandler(self._log)
-        self._log.close()
+        if not any(each._log is self._log for each in _open):
+            logging.getLogger("workbench").removeHandler(self._log)
+            self._log.close()
+
+    def _begin(self, archive: Archive | str | Path, labels: str | Path, by: str | None) -> Session:
+        """The session to show: a new one, or that of the workbench whose place this takes if it is at work."""
+        for before in [each for each in _open if each._work == self._work]:
+            if before.session.running:
+                before._own = False
+                before.close()
+                return before.session
+            before.close()
+        return Session(archive, labels, by=by, resume=True)
 
 
 class _Log(RotatingFileHandler):
@@ -100,8 +126,19 @@ class _Log(RotatingFileHandler):
 
 
 def _keep_log(folder: Path) -> RotatingFileHandler:
-    handler = _Log(folder / "workbench.log", maxBytes=_LOG_BYTES, backupCount=1, delay=True, encoding="utf-8")
+    """The log in a folder; one for all workbenches that write to it."""
+    path = str((folder / "workbench.log").absolute())
+    for bench in _open:
+        if bench._log.baseFilename == path:
+            return bench._log
+    handler = _Log(path, maxBytes=_LOG_BYTES, backupCount=1, delay=True, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.setLevel(logging.INFO)
     logging.getLogger("workbench").addHandler(handler)
     return handler
+
+
+def _work_of(archive: Archive | str | Path, labels: str | Path, by: str | None) -> tuple[Path, Path, str | None]:
+    """What makes two workbenches show the same work: folders of archive and labels, and the person."""
+    folder = archive.folder if isinstance(archive, Archive) else archive
+    return Path(folder).resolve(), Path(labels).resolve(), by
