@@ -199,7 +199,7 @@ function attach(view, model) {
   const note = make("div", { className: "wb-map-note" }, model.get("note"));
   window.L.DomEvent.disableClickPropagation(legend);
   container.append(readout, legend, ...(model.get("note") ? [note] : []));
-  const resized = new ResizeObserver(() => map.invalidateSize({ animate: false }));
+  const resized = new ResizeObserver(() => container.isConnected && map.invalidateSize({ animate: false }));
   resized.observe(container);
   const tool = () => {
     container.dataset.tool = model.get("tool");
