@@ -214,3 +214,10 @@ def test_training_and_mapping_happen_in_new_folders_beside_the_labels(session: S
 
 def test_stretches_and_tools_can_be_named_by_the_screen() -> None:
     assert STRETCHES[0] == "as searched" and TOOLS[0] == "search"
+
+
+def test_offered_classes_keep_their_numbers_whichever_is_labelled_first(session: Session) -> None:
+    session.offer_classes(["house", "boat", "tank"])
+    shown = session.class_choices
+    session.label([1], "tank")
+    assert session.classes == shown and [each.name for each in shown] == ["house", "boat", "tank"]

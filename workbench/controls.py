@@ -76,10 +76,9 @@ class Controls(Teaching):
         """
         name = clean_name(name, "A class name")
         with self._lock:
-            known = {each.name for each in self.store.classes}
-            for each in (*self._offered, name):
-                if each not in known:
-                    self.store.define_class(each)
+            self._define_offered()
+            if name not in {each.name for each in self.store.classes}:
+                self.store.define_class(name)
             self.choose_class(name)
             self.set_state(labels_version=self.labels_version + 1)
 

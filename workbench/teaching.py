@@ -109,6 +109,8 @@ class Teaching(State):
                 places = [self._outline_place(what, crs)]
             else:
                 places = self._tile_places(_numbers(what), name, value)
+            if places:
+                self._define_offered()
             said = self.store.add(places, name, value)
             self._labels_changed(said, name)
         return said
@@ -257,6 +259,13 @@ class Teaching(State):
         counts = ", ".join(f"{count:,} {name}" for name, count in found["class"].value_counts().items())
         self.set_state(status=f"Mapped: {counts or 'nothing found'}; polygons in {path.resolve()}.")
         return out
+
+    def _define_offered(self) -> None:
+        """Define the classes offered, so that each keeps the number, colour and key it was shown with."""
+        known = {each.name for each in self.store.classes}
+        for name in self._offered:
+            if name not in known:
+                self.store.define_class(name)
 
     def _add_epoch(self, row: Any) -> None:
         self.set_state(curve=[*self.curve, asdict(row)])
