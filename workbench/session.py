@@ -317,7 +317,7 @@ class Session(Controls):
             self.thumbnail(0)
             _ = self.archive.encoder
             self.layers.warm_up()
-        except WorkbenchError as error:
+        except Exception as error:  # noqa: BLE001 - the click that needs it shows what is wrong
             log.info("Not warmed up: %s", error)
 
     def close(self) -> None:
