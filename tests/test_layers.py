@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -118,6 +119,23 @@ def test_a_lost_raster_is_reported_and_the_others_stay_on_the_map(
     assert sum("0.tif" in line for line in caplog.text.splitlines()) == 1
     assert layers.tile(IMAGERY, lonely, lonely_y, 20) is not None
     assert layers.tile(IMAGERY, x, y, 18) == Layers(archive).tile(IMAGERY, x, y, 18), "the failure is not remembered"
+
+
+def test_a_damaged_raster_is_named_once_and_what_can_be_read_of_it_is_shown(tmp_path: Path) -> None:
+    archive = built(tmp_path, NORTH, SOUTH)
+    layers = Layers(archive)
+    image = archive.imagery[0]
+    os.truncate(tmp_path / "0.tif", (tmp_path / "0.tif").stat().st_size // 2)
+    shown = []
+    for row in range(40, 600, 40):
+        x, y, *_ = tile_of(image, 100, row, 21)
+        try:
+            shown.append(layers.tile(IMAGERY, x, y, 21) is not None)
+        except RasterUnreadable:
+            shown.append(False)
+    assert shown[0] and shown.count(False) >= 3
+    (problem,) = layers.problems
+    assert "0.tif" in problem
 
 
 @pytest.mark.parametrize(

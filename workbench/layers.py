@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +41,7 @@ _BEYOND = 3
 _MOST_PIXELS = 1024
 _MOST_PROBLEMS = 100
 Legend = tuple[tuple[str, str], ...]
-Painted = tuple[NDArray[np.uint8] | None, list[RasterUnreadable]]
+Painted = tuple[NDArray[np.uint8] | None, Mapping[int, RasterUnreadable]]
 Paint = Callable[[int, int, int, int], Painted]
 
 
@@ -89,7 +89,7 @@ class Layers:
         self._labels = LabelShapes()
         self._lock = threading.Lock()
         self._tiles = TileCache(CACHE_BYTES)
-        self._problems: dict[str, None] = {}
+        self._problems: dict[object, str] = {}
         self._layers = [_Layer() for _ in NAMES]
         if self._native is not None:
             self.set_stretch(STRETCHES[0])
@@ -97,9 +97,9 @@ class Layers:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What could not be shown so far, each thing once, in words."""
+        """What could not be shown so far, in words; a raster is named once, for the first part of it that failed."""
         with self._lock:
-            return tuple(self._problems)
+            return tuple(self._problems.values())
 
     def infos(self) -> tuple[LayerInfo, ...]:
         """All layers, in the order of their numbers."""
@@ -137,9 +137,10 @@ class Layers:
         if known or layer.paint is None:
             return tile
         picture, errors = layer.paint(x, y, z, size)
-        self._report(str(error) for error in errors)
+        for position, error in errors.items():
+            self._report((number, position), str(error))
         if errors and picture is None:
-            raise errors[0]
+            raise next(iter(errors.values()))
         tile = None if picture is None else encode_tile(picture, flat=number != IMAGERY)
         if not errors:
             with self._lock:
@@ -210,7 +211,7 @@ class Layers:
             try:
                 opened += [raster for raster in open_imagery(path) if raster.mappable]
             except (RasterUnreadable, RasterRefused) as error:
-                self._report([str(error)])
+                self._report(path, str(error))
         if not opened:
             self._put(PREDICTION, None)
             return
@@ -297,16 +298,16 @@ class Layers:
             self._layers[number] = replace(before, version=before.version + 1, paint=paint, legend=legend)
             self._tiles.forget(number)
 
-    def _report(self, problems: Iterable[str]) -> None:
+    def _report(self, what: object, problem: str) -> None:
         with self._lock:
-            for problem in problems:
-                if problem not in self._problems and len(self._problems) < _MOST_PROBLEMS:
-                    self._problems[problem] = None
-                    log.warning("%s", problem)
+            if what in self._problems or len(self._problems) >= _MOST_PROBLEMS:
+                return
+            self._problems[what] = problem
+        log.warning("%s", problem)
 
 
 def _drawn(outlines: Outlines) -> Paint:
-    return lambda x, y, z, size: (outlines.paint(x, y, z, size), [])
+    return lambda x, y, z, size: (outlines.paint(x, y, z, size), {})
 
 
 def _check(number: int, x: int, y: int, z: int, size: int) -> None:

@@ -44,7 +44,7 @@ def test_the_first_is_on_top_and_the_next_fills_its_holes() -> None:
         return np.where(shown[..., None], plain(position + 1), np.uint8(0))
 
     tile, errors = mosaic.paint(x, y, z, draw)
-    assert tile is not None and errors == []
+    assert tile is not None and errors == {}
     assert (tile[..., 0] == np.where(there[0], 1, np.where(there[1], 2, 0))).all()
     assert (there[0] & there[1]).any() and (~there[0] & there[1]).any() and (there[0] & ~there[1]).any()
 
@@ -55,9 +55,9 @@ def test_only_rasters_under_the_tile_are_drawn_and_in_their_order() -> None:
     z = native_zoom(rasters[0])
     x, y, *_ = tile_of(rasters[210], 128, 128, z)
     drawn: list[int] = []
-    assert mosaic.paint(x, y, z, lambda position, _: drawn.append(position)) == (None, [])
+    assert mosaic.paint(x, y, z, lambda position, _: drawn.append(position)) == (None, {})
     assert 210 in drawn and len(drawn) <= 9 and drawn == sorted(drawn)
-    assert mosaic.paint(x + 500, y, z, lambda position, _: drawn.append(position)) == (None, [])
+    assert mosaic.paint(x + 500, y, z, lambda position, _: drawn.append(position)) == (None, {})
 
 
 def test_a_raster_under_an_opaque_one_is_not_even_read() -> None:
@@ -83,13 +83,13 @@ def test_a_raster_that_cannot_be_read_does_not_blank_the_others() -> None:
         return np.broadcast_to(plain(7), (*patch.cols.shape, 4))
 
     tile, errors = mosaic.paint(x, y, 19, draw)
-    assert tile is not None and (tile == plain(7)).all() and [str(error) for error in errors] == ["gone"]
+    assert tile is not None and (tile == plain(7)).all() and {place: str(error) for place, error in errors.items()} == {0: "gone"}
 
 
 def test_rasters_without_a_place_on_earth_are_never_found(tmp_path: Path) -> None:
     write_raster(tmp_path / "a.tif", np.full((3, 64, 64), 9, np.uint8), crs=None)
     mosaic = Mosaic(open_imagery(tmp_path))
-    assert mosaic.paint(0, 0, 0, lambda *_: pytest.fail("drawn")) == (None, [])
+    assert mosaic.paint(0, 0, 0, lambda *_: pytest.fail("drawn")) == (None, {})
 
 
 def test_the_view_of_everything_holds_every_raster() -> None:

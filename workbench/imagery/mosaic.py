@@ -43,16 +43,16 @@ class Mosaic:
 
     def paint(
         self, x: int, y: int, z: int, draw: Draw, size: int = TILE
-    ) -> tuple[NDArray[np.uint8] | None, list[RasterUnreadable]]:
-        """One map tile, RGBA (size, size, 4), and what could not be read of it; None where there is nothing."""
+    ) -> tuple[NDArray[np.uint8] | None, dict[int, RasterUnreadable]]:
+        """One map tile, RGBA (size, size, 4), None where there is nothing; and by position, which rasters cannot be read."""
         whole: NDArray[np.uint8] | None = None
-        errors = []
+        errors: dict[int, RasterUnreadable] = {}
         for position in np.unique(self._owners[self._tree.query(shapely.box(*tile_box(x, y, z)))]).tolist():
             patch = patch_of(self.rasters[position], self._places[position], x, y, z, size)
             try:
                 part = None if patch is None else draw(position, patch)
             except RasterUnreadable as error:
-                errors.append(error)
+                errors[position] = error
                 continue
             if part is None or patch is None:
                 continue

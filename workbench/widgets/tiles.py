@@ -81,10 +81,12 @@ class TileChannel(View):
         picture = None
         try:
             picture = layers.tile(tile.layer, tile.x, tile.y, tile.z, tile.size)
-            for words in layers.problems:
-                self._say(RasterUnreadable(words))
+        except RasterUnreadable:
+            pass  # one of the problems
         except Exception as error:  # noqa: BLE001 - one bad tile must not end the thread
             self._say(error)
+        for words in layers.problems:
+            self._say(RasterUnreadable(words))
         try:
             self._answer(tile.id, picture)
         except Exception:
