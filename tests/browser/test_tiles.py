@@ -108,6 +108,20 @@ def changed(one: np.ndarray, other: np.ndarray) -> float:
     return float((one != other).any(axis=2).mean())
 
 
+def test_P18_a_click_sends_at_most_200_kB(bench: Bench, record: Figures) -> None:
+    tiles = TileWatch(bench)
+    tiles.settle()
+    for number in (100, 400, 700):
+        before = bench.notebook.traffic()["received"]
+        tiles.forget()
+        bench.search(number)
+        tiles.settle(least=6)  # the best matches on the map
+        received = bench.notebook.traffic()["received"] - before
+        record("click_bytes", received)
+        assert 20_000 < received < 200_000
+        assert len(bench.outlines()) <= 200
+
+
 def test_tiles_that_left_the_view_are_not_painted(bench: Bench) -> None:
     tiles = TileWatch(bench)
     bench.notebook.kernel(SLOW.format(name=bench.name, seconds=0.15))
