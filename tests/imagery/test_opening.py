@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
@@ -34,6 +35,17 @@ def test_a_folder_is_searched_through_and_a_bad_file_costs_itself(tmp_path: Path
     assert len({raster.fingerprint for raster in imagery}) == 2
     assert len(imagery.problems) == 2 and "error.tif" in " ".join(imagery.problems)
     assert imagery.check() == imagery.problems
+
+
+def test_a_failed_read_does_not_spoil_the_opening_of_another_file(tmp_path: Path) -> None:
+    tiled = {"tiled": True, "blockxsize": 64, "blockysize": 64}
+    bad, good = (write_raster(tmp_path / f"{name}.tif", patchwork(320, 320), **tiled) for name in ("bad", "good"))
+    damaged = open_imagery(bad)[0]
+    opened = open_imagery(good)
+    os.truncate(bad, bad.stat().st_size // 2)
+    with pytest.raises(RasterUnreadable, match=r"bad\.tif"):
+        damaged.read()
+    assert open_imagery(good)[0] == opened[0]
 
 
 def test_several_files_may_have_one_name_and_one_file_counts_once(tmp_path: Path) -> None:

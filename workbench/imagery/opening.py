@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
 
 from workbench.errors import RasterRefused, RasterUnreadable
@@ -176,7 +177,7 @@ def _open_raster(
         fingerprint=content_fingerprint(tuple(paths)),
         date=_date(name, first),
         user_nodata=nodata is not None,
-        colours=tuple(first.colorinterp[band.number - 1].name for band in bands),
+        colours=tuple(_colours(first)[band.number - 1].name for band in bands),
         has_overviews=bool(first.overviews(1)),
         has_mask=flags != {"all_valid"},
         alpha=min(alpha) if alpha and "alpha" not in flags else None,
@@ -191,7 +192,7 @@ def _check_header(name: str, dataset: Any) -> None:
         raise RasterRefused(f"{name} sends GDAL to another file for its overviews. Copy it with `rio convert` first.")
     if dataset.dtypes[0].startswith("complex"):
         raise RasterRefused(f"{name} has complex pixels (radar). Convert them to intensity first.")
-    if dataset.colorinterp[0] == ColorInterp.palette:
+    if _colours(dataset)[0] == ColorInterp.palette:
         raise RasterRefused(f"{name} has a colour palette. Expand it with `gdal_translate -expand rgb` first.")
     if dataset.gcps[0] and dataset.transform.is_identity:
         raise RasterRefused(
@@ -205,7 +206,7 @@ def _choose_bands(path: Path, dataset: Any, wanted: Sequence[str | int] | None) 
     if wanted is None:
         return tuple(Band(path, number, names[number]) for number in dataset.indexes if number not in alpha)
     numbers = {name.lower(): number for number, name in names.items()}
-    numbers |= {colour.name: number for number, colour in enumerate(dataset.colorinterp, 1) if number not in alpha}
+    numbers |= {colour.name: number for number, colour in enumerate(_colours(dataset), 1) if number not in alpha}
     chosen = []
     for band in wanted:
         number = band if isinstance(band, int) else numbers.get(str(band).lower())
@@ -215,8 +216,16 @@ def _choose_bands(path: Path, dataset: Any, wanted: Sequence[str | int] | None) 
     return tuple(chosen)
 
 
+def _colours(dataset: Any) -> Sequence[ColorInterp]:
+    """What each band is; rasterio raises here, once, what a read of another file left behind in this thread."""
+    try:
+        return tuple(dataset.colorinterp)
+    except CPLE_BaseError:
+        return tuple(dataset.colorinterp)
+
+
 def _alpha_bands(dataset: Any) -> set[int]:
-    return {number for number, colour in enumerate(dataset.colorinterp, 1) if colour == ColorInterp.alpha}
+    return {number for number, colour in enumerate(_colours(dataset), 1) if colour == ColorInterp.alpha}
 
 
 def _nodata(name: str, dataset: Any, dtype: str, declared: float | None) -> float | None:
