@@ -17,7 +17,7 @@ from small_archives import MeanColour
 from small_map import picture, tile_of
 from small_rasters import patchwork, write_raster
 
-from workbench.descriptors.archive import Archive
+from workbench.descriptors.archive import Archive, open_archive
 from workbench.descriptors.build import build_archive
 from workbench.errors import QueryInvalid, RasterUnreadable, ShapeMismatch
 from workbench.imagery import xyz
@@ -136,6 +136,12 @@ def test_a_damaged_raster_is_named_once_and_what_can_be_read_of_it_is_shown(tmp_
     assert shown[0] and shown.count(False) >= 3
     (problem,) = layers.problems
     assert "0.tif" in problem
+    again = open_archive(tmp_path / "archive")
+    assert again.problems
+    opened = Layers(again)
+    with pytest.raises(RasterUnreadable):
+        opened.tile(IMAGERY, x, y, 21)
+    assert opened.problems == (), "what the archive said when it was opened is not said again"
 
 
 @pytest.mark.parametrize(

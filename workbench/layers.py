@@ -97,7 +97,10 @@ class Layers:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What could not be shown so far, in words; a raster is named once, for the first part of it that failed."""
+        """What could not be shown so far, in words, besides the archive's own problems.
+
+        A raster is named once, for the first part of it that failed.
+        """
         with self._lock:
             return tuple(self._problems.values())
 
@@ -138,7 +141,8 @@ class Layers:
             return tile
         picture, errors = layer.paint(x, y, z, size)
         for position, error in errors.items():
-            self._report((number, position), str(error))
+            if number == PREDICTION or not self._is_known_to_fail(position):
+                self._report((number, position), str(error))
         if errors and picture is None:
             raise next(iter(errors.values()))
         tile = None if picture is None else encode_tile(picture, flat=number != IMAGERY)
@@ -297,6 +301,10 @@ class Layers:
             before = self._layers[number]
             self._layers[number] = replace(before, version=before.version + 1, paint=paint, legend=legend)
             self._tiles.forget(number)
+
+    def _is_known_to_fail(self, position: int) -> bool:
+        name = self._archive.imagery[position].name
+        return any(name in problem for problem in self._archive.problems)
 
     def _report(self, what: object, problem: str) -> None:
         with self._lock:
