@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,15 @@ def test_closing_leaves_no_thread_no_widget_no_observer_no_file_and_no_socket(ar
     assert left()["threads"] != before["threads"] and left()["files"] != before["files"]
     bench.close()
     assert left() == before and observers(bench.session) == 0
+    bench.close()
+
+
+def test_what_is_wrong_with_the_imagery_is_said_first(archive: Archive, tmp_path: Path) -> None:
+    changed = replace(archive, problems=("south.tif has changed since it was indexed.",))
+    bench = Workbench(changed, tmp_path / "labels", classes=["house"])
+    status = bench.views[-1]
+    assert (status.status, status.alarm) == ("south.tif has changed since it was indexed.", True)
+    assert bench.session.class_name == "house"
     bench.close()
 
 
