@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from workbench.descriptors.build import build_archive
 from workbench.errors import WorkbenchError
@@ -36,10 +37,14 @@ def open_lab(notebook: Path, *, browser: bool = True) -> None:
     """
     if not notebook.is_file():
         raise WorkbenchError(f"{notebook} is not here. Run this in the repository's folder, or name a notebook.")
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
-    options = [*(["--allow-root"] if root else []), *([] if browser else ["--no-browser"])]
+    here, there = Path.cwd(), notebook.resolve()
+    home = here if there.is_relative_to(here) else there.parent
+    # The address that is printed leads to the notebook itself.
+    options = [f"--ServerApp.root_dir={home}", f"--LabApp.default_url=/lab/tree/{quote(str(there.relative_to(home)))}"]
+    options += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    options += [] if browser else ["--no-browser"]
     try:
-        code = subprocess.run([sys.executable, "-m", "jupyterlab", str(notebook), *options], check=False).returncode
+        code = subprocess.run([sys.executable, "-m", "jupyterlab", *options], check=False).returncode
     except KeyboardInterrupt:
         return
     if code:
