@@ -103,11 +103,20 @@ class Bench:
         *,
         classes: Sequence[str] = CLASSES,
         more: Sequence[str] = (),
-        theme: str = "light",
+        shared: bool = False,
     ) -> Bench:
-        """Open a notebook whose first cell shows a workbench, and run that cell; ``more`` are further cells, not run."""
+        """Open a notebook whose first cell shows a workbench, and run that cell.
+
+        Args:
+            lab: to open it in.
+            archive: folder.
+            labels: folder, new for each test.
+            classes: to begin with.
+            more: further cells, not run.
+            shared: in the page and kernel of an earlier test; see `Lab.reopen`.
+        """
         cell = OPEN.format(archive=str(archive), labels=str(labels), classes=list(classes))
-        notebook = lab.open([cell, *more], theme=theme)
+        notebook = (lab.reopen if shared else lab.open)([cell, *more])
         notebook.run(0)
         bench = cls(notebook)
         bench.wait_until_shown()

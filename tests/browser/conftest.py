@@ -105,10 +105,10 @@ def _labs(
 def _lab_for(kind: str, labs: Callable[[str], Lab], request: pytest.FixtureRequest) -> Iterator[Lab]:
     lab = labs(kind)
     yield lab
-    if request.node.stash.get(_FAILED, True):
-        for notebook in lab.notebooks:
-            notebook.screenshot(f"failed-{request.node.name}")
-    problems = lab.close_notebooks()
+    failed = request.node.stash.get(_FAILED, True)
+    for notebook in lab.notebooks if failed else ():
+        notebook.screenshot(f"failed-{request.node.name}")
+    problems = lab.close_notebooks(keep=not failed)
     assert not problems, "\n".join(problems)
 
 

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _HARMLESS = re.compile(r"^Failed to load resource|ResizeObserver loop")
 _CANCELLED = "Canceled future for (debug|create_subshell)_request"  # JupyterLab's own, when a kernel goes too soon
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_CLOSE = """
+for _each in list(globals().values()):
+    if type(_each).__name__ == "Workbench":
+        _each.close()
+"""
 _LISTEN = """
 import logging as _logging
 
@@ -69,6 +74,17 @@ class Notebook:
         page.on("console", self._on_console)
         page.on("request", self._on_request)
         page.on("dialog", _accept)
+
+    def begin_again(self, source: Sequence[str]) -> None:
+        """Close the workbenches that the kernel holds, put other cells into the notebook, and forget all problems."""
+        self.kernel(_CLOSE)
+        self.page.bring_to_front()  # behind another page it has few animation frames
+        self.page.set_viewport_size({"width": 1280, "height": 720})
+        self.page.mouse.move(0, 0)
+        self.theme("light")
+        self.page.evaluate("source => __lab.replaceCells(source)", list(source))
+        self.problems.clear()
+        self._expected.clear()
 
     # -- cells ---------------------------------------------------------------------------------------------------
 

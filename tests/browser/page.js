@@ -26,6 +26,14 @@
     return Boolean(panel()?.context.isReady && session?.isReady && session.session?.kernel?.status === "idle");
   };
 
+  const replaceCells = (source) => {
+    const notebook = panel().model.sharedModel;
+    notebook.transact(() => {
+      notebook.deleteCellRange(0, notebook.cells.length);
+      notebook.insertCells(0, source.map((text) => ({ cell_type: "code", source: text, metadata: {}, outputs: [] })));
+    });
+  };
+
   // Called before a cell is run: how often it ran to its end is counted from here on.
   const ended = new Map();
   const watchCell = (index) => {
@@ -101,5 +109,5 @@
   };
   const forgetTiles = () => (tiles = new Map());
 
-  window.__lab = { counted, panel, ready, watchCell, cellDone, cellRuns, cellErrors, measure, tileReport, forgetTiles };
+  window.__lab = { counted, panel, ready, replaceCells, watchCell, cellDone, cellRuns, cellErrors, measure, tileReport, forgetTiles };
 })();

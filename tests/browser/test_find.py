@@ -33,7 +33,7 @@ AFTER_DRAWING = "since => performance.now() - since > 450"
 
 @pytest.fixture
 def bench(lab: Lab, scene_archive: BuiltArchive, tmp_path: Path) -> Bench:
-    return Bench.open(lab, scene_archive.folder, tmp_path / "labels", more=["bench"])
+    return Bench.open(lab, scene_archive.folder, tmp_path / "labels", more=["bench"], shared=True)
 
 
 def test_the_first_notebook_runs_from_top_to_bottom_and_shows_a_workbench(lab: Lab, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_the_first_notebook_runs_from_top_to_bottom_and_shows_a_workbench(lab: L
 def test_a_click_on_a_tile_fills_the_gallery_and_outlines_the_page_on_the_map(
     each_lab: Lab, scene_archive: BuiltArchive, tmp_path: Path
 ) -> None:
-    bench = Bench.open(each_lab, scene_archive.folder, tmp_path / "labels")
+    bench = Bench.open(each_lab, scene_archive.folder, tmp_path / "labels", shared=True)
     bench.search(400)
     cards = bench.cards()
     assert [card.number for card in cards] == bench.hits()[:20] and cards[0].number == 400
@@ -180,7 +180,7 @@ def test_the_map_says_where_the_pointer_is_how_long_a_metre_is_and_what_its_colo
 def test_imagery_without_a_place_on_earth_is_looked_at_and_labelled_in_the_gallery(lab: Lab, tmp_path: Path) -> None:
     write_raster(tmp_path / "plain.tif", patchwork(512, 512), crs=None, transform=Affine.identity())
     wb.build_archive(tmp_path / "plain.tif", tmp_path / "archive", tile=64, stride=64, encoder="texture")
-    bench = Bench.open(lab, tmp_path / "archive", tmp_path / "labels")
+    bench = Bench.open(lab, tmp_path / "archive", tmp_path / "labels", shared=True)
     assert "no place on earth" in bench.map.locator(".wb-map-note").inner_text()
     assert "no place on earth" in bench.gallery.locator(".wb-empty-text").inner_text()
     with bench.new_page():

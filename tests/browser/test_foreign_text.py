@@ -20,7 +20,7 @@ MADE = "root => root.parentElement.querySelectorAll('b, img[src=x], [onerror], s
 def test_P17_hostile_names_and_messages_are_shown_as_text_everywhere(lab: Lab, tmp_path: Path) -> None:
     imagery = write_raster(tmp_path / "in" / FILE, patchwork(512, 512))
     wb.build_archive(imagery, tmp_path / "archive", tile=64, stride=64, encoder="texture")
-    bench = Bench.open(lab, tmp_path / "archive", tmp_path / "labels", classes=[FORMULA])
+    bench = Bench.open(lab, tmp_path / "archive", tmp_path / "labels", classes=[FORMULA], shared=True)
     bench.search(20)
     add_class(bench, CLASS)
     expect(bench.chip(CLASS).locator(".wb-chip-name")).to_have_text(CLASS)

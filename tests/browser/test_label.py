@@ -48,7 +48,7 @@ LOOK = (
 
 @pytest.fixture
 def bench(lab: Lab, scene_archive: BuiltArchive, tmp_path: Path) -> Bench:
-    bench = Bench.open(lab, scene_archive.folder, tmp_path / "labels", more=["kept = 1", "kept + 1"])
+    bench = Bench.open(lab, scene_archive.folder, tmp_path / "labels", more=["kept = 1", "kept + 1"], shared=True)
     bench.search(400)
     return bench
 
@@ -113,6 +113,7 @@ def test_P8_P14_a_mark_shows_only_once_it_is_on_disk(bench: Bench) -> None:
     bench.notebook.kernel("store.append_durably = slow")
     assert bench.notebook.measure(lambda: bench.key("n"), MARKED.format(second, -1)) >= SLOW_DISK_MS
     shows(bench, {first: 1, second: -1})
+    bench.notebook.kernel("store.append_durably = plain")
 
 
 def test_a_hundred_labels_typed_at_once_over_six_pages_are_all_on_the_right_tiles(bench: Bench) -> None:

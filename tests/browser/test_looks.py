@@ -99,7 +99,7 @@ FAINT = """(root, selector) => {
 
 @pytest.fixture
 def bench(lab: Lab, scene_archive: BuiltArchive, tmp_path: Path) -> Bench:
-    return Bench.open(lab, scene_archive.folder, tmp_path / "labels", classes=CLASSES)
+    return Bench.open(lab, scene_archive.folder, tmp_path / "labels", classes=CLASSES, shared=True)
 
 
 def check(bench: Bench) -> None:

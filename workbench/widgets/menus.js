@@ -168,17 +168,26 @@ function exportMenu(model, panels, asking, undo) {
       act.title = there ? busy : why[what];
     }
   };
-  const fill = () => {
-    for (const { path, what, failed } of lines) {
-      path.value = model.get("paths")[what] ?? "";
+  const prepare = () => {
+    for (const { path, failed } of lines) {
+      path.value = path.dataset.suggested;
       failed.textContent = "";
+    }
+    model.send({ do: "suggest paths" });
+  };
+  const fill = () => {
+    for (const { path, what } of lines) {
+      const suggested = model.get("paths")[what] ?? "";
+      // What was typed before the suggestion came stays.
+      if (path.value === (path.dataset.suggested ?? "")) path.value = suggested;
+      path.dataset.suggested = suggested;
       requestAnimationFrame(() => {
         path.scrollLeft = path.scrollWidth;
       });
     }
   };
   undo.push(follow(model, ["ready", "job"], show), follow(model, ["paths"], fill));
-  return makePanel("Export", "wb-export-menu", ...lines.map(({ form }) => form));
+  return [makePanel("Export", "wb-export-menu", ...lines.map(({ form }) => form)), prepare];
 }
 
 /** Train a network on the labels, map all imagery with it. */

@@ -102,8 +102,6 @@ function syncOutlines(map, model) {
     const query = model.get("query");
     for (const card of [...model.get("cards")].reverse()) {
       const shape = window.L.polygon(card.ring, { ...options, ...style(card), className: "wb-outline wb-hit" });
-      shape.on("mouseover", () => put(model, "hovered", card.number));
-      shape.on("mouseout", () => model.get("hovered") === card.number && put(model, "hovered", -1));
       const under = window.L.polygon(card.ring, { ...options, ...casing(card), className: "wb-outline" });
       group.addLayer(under).addLayer(shape);
       shape.getElement()?.setAttribute("data-number", card.number);
@@ -115,9 +113,17 @@ function syncOutlines(map, model) {
       group.addLayer(window.L.polygon(query, { ...look, className: "wb-outline wb-query" }));
     }
   };
+  // Heard by the map, for an outline that was drawn anew under the pointer is never left.
+  const container = map.getContainer();
+  const over = ({ target }) => put(model, "hovered", Number(target.dataset.number ?? -1));
+  const left = () => put(model, "hovered", -1);
+  container.addEventListener("mouseover", over);
+  container.addEventListener("mouseleave", left);
   const undo = [follow(model, ["cards", "query"], redraw), follow(model, ["hovered", "selected"], restyle)];
   return () => {
     undo.forEach((each) => each());
+    container.removeEventListener("mouseover", over);
+    container.removeEventListener("mouseleave", left);
     group.remove();
     renderer.remove();
   };
@@ -219,6 +225,9 @@ function attach(view, model) {
     resized.disconnect();
     for (const box of [readout, legend, note]) box.remove();
     Object.assign(view, { send, touch });
+    // ipyleaflet lets a map that is gone listen to the window, and Leaflet one that is resizing tell of it later.
+    map.remove();
+    map.off();
   };
 }
 

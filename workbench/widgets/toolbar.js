@@ -55,13 +55,12 @@ function makeMenus(model, panels, asking, undo) {
     panels.add(made, panel, prepare);
     return made;
   };
-  const suggest = () => model.send({ do: "suggest paths" });
   return make(
     "div",
     { className: "wb-menus" },
     menu("Query", "Search like an image, or go to a place", queryMenu(model, panels, asking)),
     menu("Layers", "What the map shows", layersMenu(model, panels, undo)),
-    menu("Export", "Write labels, chips or polygons", exportMenu(model, panels, asking, undo), suggest),
+    menu("Export", "Write labels, chips or polygons", ...exportMenu(model, panels, asking, undo)),
     menu("Train", "Train a U-Net on the labels", trainMenu(model, panels, asking, undo)),
     menu("?", "How it works, and the keys", helpMenu()),
   );
