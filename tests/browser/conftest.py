@@ -99,7 +99,7 @@ def _labs(
 
     yield lab
     for each in started.values():
-        each.server.stop()
+        each.close()
 
 
 def _lab_for(kind: str, labs: Callable[[str], Lab], request: pytest.FixtureRequest) -> Iterator[Lab]:

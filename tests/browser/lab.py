@@ -87,6 +87,13 @@ class Lab:
         self.notebooks.clear()
         return problems
 
+    def close(self) -> None:
+        """Close the notebook that was kept for a next test, and end the server."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+        self.server.stop()
+
     def _write(self, source: Sequence[str] | Path) -> Path:
         path = self.server.root / f"test-{next(self._numbers)}.ipynb"
         if isinstance(source, Path):
