@@ -83,7 +83,11 @@ def test_a_raster_that_cannot_be_read_does_not_blank_the_others() -> None:
         return np.broadcast_to(plain(7), (*patch.cols.shape, 4))
 
     tile, errors = mosaic.paint(x, y, 19, draw)
-    assert tile is not None and (tile == plain(7)).all() and {place: str(error) for place, error in errors.items()} == {0: "gone"}
+    assert (
+        tile is not None
+        and (tile == plain(7)).all()
+        and {place: str(error) for place, error in errors.items()} == {0: "gone"}
+    )
 
 
 def test_rasters_without_a_place_on_earth_are_never_found(tmp_path: Path) -> None:
