@@ -50,7 +50,7 @@ _channel.session.layers.tile, _channel._queue.ask = _slowly, _counted
 
 @pytest.fixture
 def bench(lab: Lab, scene_archive: BuiltArchive, tmp_path: Path) -> Bench:
-    return Bench.open(lab, scene_archive.folder, tmp_path / "labels")
+    return Bench.open(lab, scene_archive.folder, tmp_path / "labels", shared=True)
 
 
 def test_imagery_is_there_at_every_zoom_and_nothing_where_there_is_no_data(

@@ -23,8 +23,8 @@ _THERE = """(root, least) => {
     && tiles.every((tile) => tile.classList.contains("leaflet-tile-loaded"));
 }"""
 
-_TOLD_MS = 400
-"""After a move the kernel is told of it: what comes of that must not fall into the next measurement."""
+_TOLD_MS = 500
+"""After a move people look, and the kernel is told of it: what comes of that must not fall into the next measurement."""
 
 _FADED_IN = (
     "root => [...root.querySelectorAll('.leaflet-tile')].every((tile) => ['', '1'].includes(tile.style.opacity))"
@@ -79,21 +79,36 @@ class TileWatch:
             zoom: of the map.
             painted: False: the kernel has forgotten what it painted before.
         """
-        self._go(lon - 90, lat, zoom)
+        self.go(lon - 90, lat, zoom)
         if not painted:
             self.bench.notebook.kernel(f"for _ in range(6): {self.bench.name}.session.layers._tiles.forget(_)")
-        self._go(lon, lat, zoom)
+        self.go(lon, lat, zoom)
+        return self._times()
+
+    def times_of_zoom(self, zoom: float) -> list[float]:
+        """Zoom about the middle of the map, and give the ms of each tile of imagery."""
+        self._move("map.wbMap.setZoom(to, { animate: false })", zoom)
+        return self._times()
+
+    def times_of_pan(self, across: int, down: int) -> list[float]:
+        """Move the map by some pixels, and give the ms of each tile of imagery that came into view."""
+        self._move("map.wbMap.panBy(to, { animate: false })", [across, down])
+        return self._times()
+
+    def go(self, lon: float, lat: float, zoom: float) -> None:
+        """Show a place, and wait until it is there."""
+        self._move("map.wbMap.setView(to.slice(0, 2), to[2], { animate: false })", [lat, lon, zoom])
+
+    def _times(self) -> list[float]:
         return [event["ms"] for event in self.events(layer=0)]
 
-    def _go(self, lon: float, lat: float, zoom: float) -> None:
+    def _move(self, how: str, to: object) -> None:
         self.settle()
         self.forget()
         # In the page, as a hand would: nothing but the tiles' own messages is under way meanwhile.
-        self.bench.map.evaluate(
-            "(map, [lat, lon, zoom]) => { map.wbMap.setView([lat, lon], zoom, { animate: false }); }", [lat, lon, zoom]
-        )
-        self.settle(least=1)
+        self.bench.map.evaluate(f"(map, to) => {{ {how}; }}", to)
         self.bench.page.wait_for_timeout(_TOLD_MS)
+        self.settle()
 
     def picture(self) -> NDArray[np.uint8]:
         """What the map shows once all tiles have faded in, (rows, cols, 3); the pointer must not be on it."""

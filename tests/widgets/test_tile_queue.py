@@ -18,7 +18,7 @@ class Painter:
         self.painted: list[str] = []
         self.refused: list[str] = []
         self.started, self.go = threading.Event(), threading.Event()
-        self.queue = TileQueue(self.paint, lambda tile: self.refused.append(tile.id), threads=1)
+        self.queue = TileQueue(self.paint, lambda tile: self.refused.append(tile.id), self.paint, threads=1)
 
     def paint(self, tile: Ask) -> None:
         self.started.set()
@@ -96,3 +96,19 @@ def test_closing_ends_the_threads_and_forgets_the_rest() -> None:
     assert painter.painted in (["first"], ["first", "never"]) and not any(thread.is_alive() for thread in threads)
     painter.queue.ask([ask("late")])
     assert len(painter.queue) == 0 and not painter.queue._threads
+
+
+def test_tiles_are_prepared_once_nothing_is_asked_for_and_a_request_ends_it() -> None:
+    painter = Painter()
+    painter.busy()
+    painter.queue.prepare([ask("next"), ask("and next")])
+    painter.queue.ask([ask("a")])
+    painter.queue.prepare([ask("likely")])
+    assert painter.finish(3) == ["first", "a", "likely"]
+
+
+def test_nothing_is_prepared_in_a_closed_queue() -> None:
+    painter = Painter()
+    painter.busy()
+    painter.queue.prepare([ask("next")])
+    assert painter.finish(1) == ["first"]

@@ -6,6 +6,7 @@ import logging
 import re
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from widgets.conftest import say
 
 from workbench.errors import RasterUnreadable
 from workbench.session import Session
+from workbench.widgets.tile_queue import QUIET_S
 from workbench.widgets.tiles import TileChannel
 
 Sent = list[tuple[dict[str, Any], list[bytes]]]
@@ -41,6 +43,13 @@ def answered(sent: Sent, count: int) -> dict[str, bytes | None]:
     return found
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not holds() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert holds()
+
+
 @pytest.fixture
 def channel(session: Session, sent: Sent) -> TileChannel:
     made = TileChannel(session, "map")
@@ -55,6 +64,38 @@ def test_tiles_of_the_imagery_come_as_pictures_and_nothing_where_nothing_is(
     say(channel, do="tiles", ask=[["a", 0, x, y, 18, 256], ["b", 0, 0, 0, 18, 256]], drop=[])
     answers = answered(sent, 2)
     assert answers["b"] is None and answers["a"][:2] in (b"\xff\xd8", b"RI")
+
+
+def test_what_lies_around_is_painted_ahead_and_nothing_is_sent_of_it(
+    channel: TileChannel, session: Session, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    painted: list[tuple[int, int, int]] = []
+    tile = session.layers.tile
+    monkeypatch.setattr(session.layers, "tile", lambda *which: (painted.append(which[1:4]), tile(*which))[1])
+    x, y = at(session, 17)
+    say(channel, do="tiles", ask=[["a", 0, x, y, 17, 256]], drop=[])
+    wait_until(lambda: len(painted) >= 10)
+    assert painted[0] == (x, y, 17) and (2 * x, 2 * y, 18) in painted and (x + 1, y, 17) in painted
+    assert list(answered(sent, 1)) == ["a"]
+
+
+def test_nothing_is_painted_ahead_while_a_job_runs(channel: TileChannel, session: Session, sent: Sent) -> None:
+    go = threading.Event()
+    session.start("waiting", lambda progress: go.wait(10))
+    x, y = at(session, 17)
+    say(channel, do="tiles", ask=[["a", 0, x, y, 17, 256]], drop=[])
+    answered(sent, 1)
+    time.sleep(3 * QUIET_S)
+    kept = len(session.layers._tiles)
+    go.set()
+    assert kept == 1
+
+
+def test_an_empty_message_that_follows_every_other_is_no_fault(
+    channel: TileChannel, caplog: pytest.LogCaptureFixture
+) -> None:
+    say(channel, do="nudge")
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ function makeColours(model, panels) {
     swatches,
     make("label", { className: "wb-other" }, other, "Another colour"),
   );
-  const pick = (colour) => model.send({ do: "colour", name: name.textContent, colour });
+  const pick = (colour) => tell(model, { do: "colour", name: name.textContent, colour });
   other.addEventListener("change", () => {
     pick(other.value);
     panels.close(true);
@@ -89,7 +89,7 @@ function makeAdding(model) {
     // Or the button that gets the focus now would be pressed by the same key.
     event.preventDefault();
     if (!input.value.trim()) return;
-    model.send({ do: "add class", name: input.value });
+    tell(model, { do: "add class", name: input.value });
     close(true);
   });
   input.addEventListener("blur", () => input.value.trim() || close(false));
@@ -104,7 +104,7 @@ function makeClasses(model, panels) {
   const parts = new Map();
   const known = (name) => model.get("classes").find((each) => each.name === name);
   const chipOf = (name) => {
-    const made = makeChip(name, () => model.send({ do: "class", name }));
+    const made = makeChip(name, () => tell(model, { do: "class", name }));
     made.chip.addEventListener("dblclick", () => known(name) && panels.show(made.chip, panel, () => prepare(known(name))));
     return made;
   };

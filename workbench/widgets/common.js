@@ -1,5 +1,7 @@
 // Shared by all parts of the screen. Text from outside reaches the page by textContent only.
 
+const NUDGE_MS = 10;
+
 /** An element with properties, listeners (on...) and children (elements or text). */
 function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -27,6 +29,18 @@ function put(model, name, value) {
   if (model.get(name) === value) return;
   model.set(name, value);
   model.save_changes();
+}
+
+/**
+ * Send the kernel a message, and an empty one right after.
+ *
+ * Jupyter's server leaves Nagle's algorithm on: after the first small packet (that the kernel is busy) it holds the answer
+ * back until the browser's machine confirms that packet, which waits up to 40 ms for something to send along. The empty
+ * message is that something: a click is answered a third sooner, a label too.
+ */
+function tell(model, message, buffers) {
+  model.send(message, undefined, buffers);
+  setTimeout(() => model.send({ do: "nudge" }), NUDGE_MS);
 }
 
 /** Keep JupyterLab's shortcuts away from an element with keys of its own; Ctrl S or Cmd S saves the notebook all the same. */

@@ -11,7 +11,7 @@ class Gallery {
   /** Ask the kernel for something. */
   tell(message) {
     this.sent += 1;
-    this.model.send({ ...message, ask: `${this.me} ${this.sent}` });
+    tell(this.model, { ...message, ask: `${this.me} ${this.sent}` });
   }
 
   /** Ask for other cards; what is done before they are there is done then. */

@@ -95,9 +95,9 @@ function makeLayer(model, info) {
   const name = make("span", {}, info.name);
   const slider = make("input", { type: "range", min: "0", max: "100", step: "5", "aria-label": `Opacity of ${info.name}` });
   const share = make("span", { className: "wb-share" });
-  const fade = paced((value) => model.send({ do: "opacity", number: layer, share: value / 100 }));
+  const fade = paced((value) => tell(model, { do: "opacity", number: layer, share: value / 100 }));
   let dragging = -Infinity;
-  box.addEventListener("change", () => model.send({ do: "layer", number: layer, shown: box.checked }));
+  box.addEventListener("change", () => tell(model, { do: "layer", number: layer, shown: box.checked }));
   slider.addEventListener("input", () => {
     dragging = performance.now();
     share.textContent = `${slider.value} %`;
@@ -121,8 +121,8 @@ function layersMenu(model, panels, undo) {
   const list = make("div", { className: "wb-layers" });
   const stretch = make("select", { "aria-label": "Stretch of the imagery" });
   stretch.append(...model.get("stretches").map((name) => make("option", { value: name }, name)));
-  stretch.addEventListener("change", () => model.send({ do: "stretch", name: stretch.value }));
-  const whole = button({ title: "Zoom out to the whole imagery", onclick: () => model.send({ do: "whole imagery" }) }, null, "Whole imagery");
+  stretch.addEventListener("change", () => tell(model, { do: "stretch", name: stretch.value }));
+  const whole = button({ title: "Zoom out to the whole imagery", onclick: () => tell(model, { do: "whole imagery" }) }, null, "Whole imagery");
   const lines = new Map();
   const show = () => {
     const infos = model.get("layers");
@@ -173,7 +173,7 @@ function exportMenu(model, panels, asking, undo) {
       path.value = path.dataset.suggested;
       failed.textContent = "";
     }
-    model.send({ do: "suggest paths" });
+    tell(model, { do: "suggest paths" });
   };
   const fill = () => {
     for (const { path, what } of lines) {

@@ -58,7 +58,7 @@ function syncClicks(map, model) {
     if (drawing || performance.now() < quietUntil) return;
     const { lat, lng } = latlng.wrap();
     map.getContainer().dispatchEvent(new CustomEvent("wb-click", { bubbles: true }));
-    model.send({ do: "click", lon: lng, lat });
+    tell(model, { do: "click", lon: lng, lat });
   };
   const handlers = { "draw:drawstart": start, "draw:drawstop": stop, click };
   map.on(handlers);

@@ -84,7 +84,7 @@ function makeAsking(model) {
   return {
     ask(message) {
       const [ask, answer] = expect();
-      model.send({ ...message, ask });
+      tell(model, { ...message, ask });
       return answer;
     },
     /** Send a file in pieces, for a server closes the connection on a message that is too long. */
@@ -92,7 +92,7 @@ function makeAsking(model) {
       const [ask, answer] = expect();
       const size = data.byteLength;
       for (let start = 0; start < size; start += PIECE) {
-        model.send({ do: "upload", ask, name, size, start }, undefined, [data.slice(start, start + PIECE)]);
+        tell(model, { do: "upload", ask, name, size, start }, [data.slice(start, start + PIECE)]);
       }
       return answer;
     },

@@ -44,7 +44,7 @@ function makeJob(model, undo) {
   const bar = make("div", { className: "wb-bar", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }, fill);
   const cancel = button({ className: "wb-cancel", title: "Stop at the end of the current batch" }, null, "Cancel");
   const box = make("div", { className: "wb-job" }, words, bar, cancel);
-  cancel.addEventListener("click", () => model.send({ do: "cancel" }));
+  cancel.addEventListener("click", () => tell(model, { do: "cancel" }));
   const show = () => {
     const [job, progress, fraction] = ["job", "progress", "fraction"].map((name) => model.get(name));
     box.hidden = !job;
@@ -88,7 +88,7 @@ function makeCurve(model, undo) {
   toggle.addEventListener("click", () => open(panel.hidden));
   shut.addEventListener("click", () => {
     open(false);
-    if (!model.get("job")) model.send({ do: "dismiss" });
+    if (!model.get("job")) tell(model, { do: "dismiss" });
   });
   undo.push(follow(model, ["curve"], show));
   return { toggle, panel };

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 MOST = 400
 """Tiles that may wait; a screen shows some twenty a layer."""
+QUIET_S = 0.15
+"""Without a tile to paint for so long, the map is at rest."""
 _COLUMNS = 2
 
 
@@ -29,18 +32,29 @@ class TileQueue:
 
     Each thread prefers columns of its own, for its reader keeps the blocks it has decoded, and neighbours share blocks.
 
+    When nothing has been asked for a moment, one thread goes on with tiles that may be asked for next.
+
     Args:
         paint: called with each tile, in one of the threads; must not raise.
         refuse: called with tiles that had to make room for later ones.
+        prepare: called in quiet moments with each tile of `prepare`; must not raise.
         threads: how many; started with the first tile.
     """
 
-    def __init__(self, paint: Callable[[Ask], None], refuse: Callable[[Ask], None], threads: int | None = None) -> None:
-        self._paint, self._refuse = paint, refuse
+    def __init__(
+        self,
+        paint: Callable[[Ask], None],
+        refuse: Callable[[Ask], None],
+        prepare: Callable[[Ask], None] = lambda _: None,
+        threads: int | None = None,
+    ) -> None:
+        self._paint, self._refuse, self._prepare = paint, refuse, prepare
         self._count = threads or max(2, min(4, os.cpu_count() or 2))
         self._changed = threading.Condition()
         self._waiting: dict[str, Ask] = {}
         self._batches: list[list[Ask]] = []
+        self._next_ones: list[Ask] = []
+        self._quiet_from = 0.0
         self._closed = False
         self._threads: list[threading.Thread] = []
 
@@ -52,6 +66,7 @@ class TileQueue:
                 return
             self._waiting |= {tile.id: tile for tile in tiles}
             self._batches.append(list(tiles))
+            self._next_ones.clear()
             while len(self._waiting) > MOST:
                 refused.append(self._waiting.pop(next(iter(self._waiting))))
             self._forget_done()
@@ -59,6 +74,12 @@ class TileQueue:
             self._changed.notify_all()
         for tile in refused:
             self._refuse(tile)
+
+    def prepare(self, tiles: Sequence[Ask]) -> None:
+        """Have these ready before they are asked for, the first first; the next `ask` ends it."""
+        with self._changed:
+            self._next_ones = list(tiles)
+            self._changed.notify_all()
 
     def drop(self, ids: Iterable[str]) -> None:
         """Forget tiles that nobody looks at any more."""
@@ -76,6 +97,7 @@ class TileQueue:
             self._closed = True
             self._waiting.clear()
             self._batches.clear()
+            self._next_ones.clear()
             self._changed.notify_all()
         for thread in self._threads:
             if thread is not threading.current_thread():
@@ -90,11 +112,13 @@ class TileQueue:
             thread.start()
 
     def _work(self, lane: int) -> None:
-        while (tile := self._next(lane)) is not None:
-            self._paint(tile)
+        while (found := self._next(lane)) is not None:
+            act, tile = found
+            act(tile)
+            self._quiet_from = time.monotonic() + (QUIET_S if act is self._paint else 0)
 
-    def _next(self, lane: int) -> Ask | None:
-        """The next tile for a thread, as soon as there is one; None when the queue is closed."""
+    def _next(self, lane: int) -> tuple[Callable[[Ask], None], Ask] | None:
+        """What to do with which tile, as soon as there is one; None when the queue is closed."""
         with self._changed:
             while not self._closed:
                 if self._batches:
@@ -102,8 +126,11 @@ class TileQueue:
                     tile = next((each for each in batch if each.x // _COLUMNS % self._count == lane), batch[0])
                     del self._waiting[tile.id]
                     self._forget_done()
-                    return tile
-                self._changed.wait()
+                    return self._paint, tile
+                wait = self._quiet_from - time.monotonic() if lane == 0 and self._next_ones else None
+                if wait is not None and wait <= 0:
+                    return self._prepare, self._next_ones.pop(0)
+                self._changed.wait(wait)
         return None
 
     def _forget_done(self) -> None:

@@ -93,7 +93,7 @@ function makeRequests(model) {
   const flush = () => {
     soon = false;
     const ask = asks.filter(([id]) => waiting.has(id));
-    if (ask.length || drops.length) model.send({ do: "tiles", ask, drop: drops });
+    if (ask.length || drops.length) tell(model, { do: "tiles", ask, drop: drops });
     asks = [];
     drops = [];
   };
@@ -141,7 +141,7 @@ function makeRequests(model) {
     close() {
       model.off("msg:custom", answered);
       clearTimeout(timer);
-      if (waiting.size) model.send({ do: "tiles", ask: [], drop: [...waiting.keys()] });
+      if (waiting.size) tell(model, { do: "tiles", ask: [], drop: [...waiting.keys()] });
       waiting.clear();
     },
   };

@@ -12,13 +12,15 @@ import traitlets
 
 from workbench.errors import RasterUnreadable, WorkbenchError
 from workbench.session import Session
+from workbench.widgets.tile_guess import likely_next
 from workbench.widgets.tile_queue import Ask, TileQueue
 from workbench.widgets.view import View, source
 
 log = logging.getLogger(__name__)
 SIZES = (256, 512)
 _MOST_SAID = 100
-_TOGETHER, _PATIENCE_S = 2, 0.005
+_PATIENCE_S = 0.01
+_IMAGERY = 0  # the lowest layer, and the only one that takes long to paint
 
 
 class TileChannel(View):
@@ -44,7 +46,7 @@ class TileChannel(View):
         self._ready: list[tuple[str, bytes | None]] = []
         self._ready_since = 0.0
         self._lock = threading.Lock()
-        self._queue = TileQueue(self._paint, self._refuse)
+        self._queue = TileQueue(self._paint, self._refuse, self._prepare)
         self.watch(self._show, "layers_version", "shown", "opacity")
 
     def actions(self) -> Mapping[str, Callable[..., object]]:
@@ -70,6 +72,9 @@ class TileChannel(View):
             if isinstance(item, list) and item and isinstance(item[0], str):
                 self.send({"tiles": [[item[0][:100], "empty"]]})
         self._queue.ask(good)
+        pictures = [tile for tile in good if tile.layer == _IMAGERY]
+        if pictures:
+            self._queue.prepare(likely_next(pictures, self.session.layers.infos()[_IMAGERY].max_native_zoom))
 
     def close(self) -> None:
         """End the threads and let go of the session."""
@@ -92,6 +97,15 @@ class TileChannel(View):
         except Exception:
             log.exception("A map tile could not be sent")
 
+    def _prepare(self, tile: Ask) -> None:
+        """Paint a tile into memory before it is asked for, unless the processor is needed for something else."""
+        if self.session.job is not None and self.session.job.running:
+            return
+        try:
+            self.session.layers.tile(tile.layer, tile.x, tile.y, tile.z, tile.size)
+        except Exception as error:  # noqa: BLE001 - it is named when the tile is asked for
+            log.debug("Not painted ahead: %s", error)
+
     def _answer(self, name: str, picture: bytes | None) -> None:
         """Send what is ready, unless more will be in a moment."""
         now = time.monotonic()
@@ -99,8 +113,7 @@ class TileChannel(View):
             if not self._ready:
                 self._ready_since = now
             self._ready.append((name, picture))
-            pictures = sum(picture is not None for _, picture in self._ready)
-            if len(self._queue) and pictures < _TOGETHER and now - self._ready_since < _PATIENCE_S:
+            if len(self._queue) and now - self._ready_since < _PATIENCE_S:
                 return
         self._flush()
 

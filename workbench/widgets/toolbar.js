@@ -2,7 +2,7 @@
 
 /** One button a tool, of which exactly one is in use; arrow keys move between them. */
 function makeTools(model, undo) {
-  const use = (id) => model.send({ do: "tool", name: id });
+  const use = (id) => tell(model, { do: "tool", name: id });
   const buttons = model.get("tools").map(({ id, name, title }) => {
     const made = button({ role: "radio", className: "wb-tool", title: `${name}. ${title}`, onclick: () => use(id) }, id, name);
     made.dataset.tool = id;
@@ -31,9 +31,9 @@ function makeTools(model, undo) {
 
 /** Refine, undo, redo. */
 function makeVerbs(model, undo) {
-  const refine = button({ className: "wb-main wb-refine", onclick: () => model.send({ do: "refine" }) }, "refine", "Refine");
-  const back = button({ className: "wb-icon-button wb-undo", title: "Undo the last label", onclick: () => model.send({ do: "undo" }) }, "undo");
-  const again = button({ className: "wb-icon-button wb-redo", title: "Redo", onclick: () => model.send({ do: "redo" }) }, "redo");
+  const refine = button({ className: "wb-main wb-refine", onclick: () => tell(model, { do: "refine" }) }, "refine", "Refine");
+  const back = button({ className: "wb-icon-button wb-undo", title: "Undo the last label", onclick: () => tell(model, { do: "undo" }) }, "undo");
+  const again = button({ className: "wb-icon-button wb-redo", title: "Redo", onclick: () => tell(model, { do: "redo" }) }, "redo");
   const show = () => {
     refine.disabled = Boolean(model.get("refine"));
     refine.title = model.get("refine") || "Rank the archive again by the query and your labels";

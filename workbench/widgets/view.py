@@ -102,6 +102,8 @@ class View(anywidget.AnyWidget):
         """Do what the browser asks for, if it is one of the actions and its fields are of the right types."""
         asked = dict(message) if isinstance(message, Mapping) else {}
         name = asked.pop("do", None)
+        if name == "nudge":  # empty, see tell() in common.js
+            return
         if len(buffers) == 1:
             asked["data"] = bytes(buffers[0])
         function = self.actions().get(name) if isinstance(name, str) else None
