@@ -15,7 +15,7 @@ from browser.tile_watch import TileWatch
 
 pytestmark = pytest.mark.slow
 
-CLICKS, LABELS, LABELS_A_PAGE, PLACES, JUMPS = 32, 32, 16, 2, 2
+CLICKS, LABELS, LABELS_A_PAGE, PLACES, JUMPS = 32, 32, 16, 2, 1
 CLICK_MS, LABEL_MS, TILE_MS = 300, 100, 60
 ON_THE_MAP = "([x, y]) => Boolean(document.elementFromPoint(x, y)?.matches('.leaflet-container, .leaflet-pane *'))"
 FULL_OF_NEW = """() => {{
