@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torchvision
 from PIL import Image
@@ -15,9 +16,12 @@ from safetensors.torch import save_file
 from small_archives import MeanColour
 from small_rasters import patchwork
 
-from workbench.descriptors.encoders import NAMES, Encoder, cached_weights, load_encoder, read_state_dict
+from workbench.descriptors.encoders import Encoder, load_encoder
+from workbench.descriptors.networks import TORCHVISION, cached_weights
+from workbench.descriptors.orientations import back, turn
 from workbench.descriptors.texture import TextureEncoder
-from workbench.errors import WeightsUnavailable
+from workbench.descriptors.weights import read_state_dict
+from workbench.errors import QueryInvalid, WeightsUnavailable
 
 
 def random_state(name: str) -> dict[str, torch.Tensor]:
@@ -102,9 +106,9 @@ def test_without_network_and_cache_the_words_say_what_to_do(tmp_path: Path, monk
         raise OSError("no route to host")
 
     monkeypatch.setattr("socket.getaddrinfo", no_network)
-    for name in NAMES[1:]:
+    for name in TORCHVISION:
         assert cached_weights(name) is None
-    with pytest.raises(WeightsUnavailable, match=r"cannot be downloaded.*weights=PATH.*resnet18-.*'texture'"):
+    with pytest.raises(WeightsUnavailable, match=r"cannot be downloaded.*weights=PATH.*resnet18-.*'aerial'"):
         load_encoder("resnet18")
     assert cached_weights("texture") is None
 
@@ -119,7 +123,7 @@ def test_weights_in_the_cache_are_found(squeezenet: Path, tmp_path: Path, monkey
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES[1:])
+@pytest.mark.parametrize("name", TORCHVISION)
 def test_every_network_gives_a_map_of_its_stride(tmp_path: Path, name: str) -> None:
     path = tmp_path / "w.safetensors"
     save_file(random_state(name), path)
@@ -129,6 +133,63 @@ def test_every_network_gives_a_map_of_its_stride(tmp_path: Path, name: str) -> N
     assert cells.shape == (encoder.dim, 128 // encoder.stride, 192 // encoder.stride)
     assert cells.dtype == np.float32 and np.isfinite(cells).all()
     assert encoder.finish(cells.mean(axis=(1, 2))[None]).shape == (1, encoder.dim)
+
+
+@pytest.mark.parametrize("count", [4, 8])
+def test_averaged_over_orientations_a_turned_scene_has_the_same_descriptor(squeezenet: Path, count: int) -> None:
+    encoder = load_encoder("squeezenet1_1", squeezenet, orientations=count)
+    scene = (patchwork(96, 96, patch=13) / 255).astype(np.float32)
+    turns = range(count)
+    plain, *turned = (encoder.features(np.ascontiguousarray(turn(scene, number))).mean(axis=(1, 2)) for number in turns)
+    alone = load_encoder("squeezenet1_1", squeezenet)
+    far = np.linalg.norm(alone.features(np.ascontiguousarray(turn(scene, 1))).mean(axis=(1, 2)) - plain)
+    assert max(np.linalg.norm(each - plain) for each in turned) < 1e-3 * far
+    assert encoder.preprocessing["mean_of_orientations"] == count
+
+
+def test_turning_back_undoes_turning() -> None:
+    picture = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    turned = [turn(picture, number) for number in range(8)]
+    assert all(np.array_equal(back(each, number), picture) for number, each in enumerate(turned))
+    assert len({(each.shape, each.tobytes()) for each in map(np.ascontiguousarray, turned)}) == 8
+
+
+def test_other_numbers_of_orientations_are_refused() -> None:
+    with pytest.raises(QueryInvalid, match="Choose 1, 4 or 8"):
+        load_encoder("texture", orientations=3)
+
+
+@pytest.fixture(scope="module")
+def plain_timm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("timm") / "net.safetensors"
+    save_file(timm.create_model("resnet10t").state_dict(), path)
+    return path
+
+
+@pytest.mark.slow
+def test_a_network_of_timm_by_name_with_a_measured_margin(plain_timm: Path) -> None:
+    encoder = load_encoder("timm/resnet10t", plain_timm)
+    assert encoder.name == "timm/resnet10t" and (encoder.dim, encoder.stride) == (512, 32)
+    assert 64 <= encoder.margin <= 256
+    cells = encoder.features((patchwork(128, 96) / 255).astype(np.float32))
+    assert cells.shape == (512, 4, 3)
+
+
+@pytest.mark.slow
+def test_networks_of_timm_that_see_the_whole_block_or_do_not_exist_are_refused(
+    plain_timm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file(timm.create_model("vit_tiny_patch16_224").state_dict(), tmp_path / "vit.safetensors")
+    with pytest.raises(WeightsUnavailable, match=r"no network 'resnet10x'.*resnet"):
+        load_encoder("timm/resnet10x", plain_timm)
+    with pytest.raises(WeightsUnavailable, match="do not fit timm/resnet18"):
+        load_encoder("timm/resnet18", plain_timm)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(WeightsUnavailable, match=r"cannot be downloaded.*weights=PATH"):
+        load_encoder("timm/resnet10t.c3_in1k")
+    with pytest.raises(WeightsUnavailable, match="cannot see blocks of any size"):
+        load_encoder("timm/vit_tiny_patch16_224", tmp_path / "vit.safetensors")
 
 
 def test_an_encoder_of_ones_own_needs_no_base_class() -> None:

@@ -361,7 +361,7 @@ def parse_rows(text: str) -> tuple[int, int]:
 
 def find_weights(encoder: str, near: Sequence[Path]) -> Path | None:
     """ImageNet weights of a network: in the torch hub cache, or in a folder ``weights/`` beside or above the given paths."""
-    from workbench.descriptors.encoders import cached_weights
+    from workbench.descriptors.networks import cached_weights
 
     cached = cached_weights(encoder)
     if cached is not None:

@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 from workbench.descriptors.batches import Skipped, read_batch, read_record
 from workbench.descriptors.centring import Centring, fit_centring, read_centring
 from workbench.descriptors.dense import encode_alone, encode_window
-from workbench.descriptors.encoders import Encoder, load_encoder
+from workbench.descriptors.encoders import ORIENTATIONS, Encoder, load_encoder
 from workbench.descriptors.manifest import Manifest, RasterEntry, read_manifest, write_manifest
 from workbench.errors import ArchiveInvalid, ArchiveMismatch, RasterChanged, RasterRefused, RasterUnreadable
 from workbench.files import sha256
@@ -78,7 +78,9 @@ class Archive:
             ArchiveMismatch: the weights found are not those of the archive.
         """
         if self._encoder is None:
-            self._encoder = load_encoder(self.manifest.encoder, self.manifest.weights_path)
+            self._encoder = load_encoder(
+                self.manifest.encoder, self.manifest.weights_path, orientations=self.manifest.orientations
+            )
             check_encoder(self.manifest, self._encoder)
         return self._encoder
 
@@ -230,11 +232,14 @@ def open_archive(
 
 def check_encoder(manifest: Manifest, encoder: Encoder) -> None:
     """Raise `ArchiveMismatch` unless an encoder is the one the archive was made with."""
-    asked = (encoder.name, encoder.weights_hash)
-    if asked != (manifest.encoder, manifest.weights_hash):
+    asked = (encoder.name, encoder.weights_hash, encoder.preprocessing.get(ORIENTATIONS, 1))
+    mine = (manifest.encoder, manifest.weights_hash, manifest.orientations)
+    if asked != mine:
+        made, given = (
+            f"{name} (weights {digest[:12]}, orientations: {count})" for name, digest, count in (mine, asked)
+        )
         raise ArchiveMismatch(
-            f"The archive was made by {manifest.encoder} (weights {manifest.weights_hash[:12]}), not by {asked[0]} "
-            f"(weights {asked[1][:12]}). Give that encoder, or build another archive."
+            f"The archive was made by {made}, not by {given}. Give that encoder, or build another archive."
         )
 
 

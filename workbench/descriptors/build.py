@@ -15,7 +15,7 @@ from rasterio.windows import Window
 from workbench.descriptors.archive import Archive, open_archive, quicklook_path
 from workbench.descriptors.batches import Skipped, read_record, write_batch
 from workbench.descriptors.dense import FeatureMap, encode_window
-from workbench.descriptors.encoders import Encoder, cached_weights, load_encoder
+from workbench.descriptors.encoders import Encoder, load_encoder
 from workbench.descriptors.manifest import (
     Batch,
     Manifest,
@@ -25,6 +25,7 @@ from workbench.descriptors.manifest import (
     renew_entry,
     write_manifest,
 )
+from workbench.descriptors.networks import cached_weights
 from workbench.errors import ArchiveInvalid, ArchiveMismatch, QueryInvalid, RasterUnreadable
 from workbench.files import format_bytes, require_space
 from workbench.imagery.grid import TILE_DTYPE, TileGrid
@@ -62,6 +63,7 @@ def build_archive(
     tile_m: float | tuple[float, ...] | None = None,
     encoder: Encoder | str | None = None,
     weights: str | Path | None = None,
+    orientations: int | None = None,
     progress: Progress | None = None,
 ) -> Archive:
     """Turn imagery into an archive that can be searched; run it again to go on after an interrupt or to add rasters.
@@ -76,6 +78,8 @@ def build_archive(
         encoder: a name (see `load_encoder`) or an encoder of one's own. When None: that of the archive if there is one,
             else mobilenet_v2 where its ImageNet weights are given or cached on this machine, else texture.
         weights: file of the encoder's weights.
+        orientations: average each descriptor over 4 or 8 orientations, at 4 or 8 times the cost. When None: as the
+            archive if there is one, else 1.
         progress: shown as a bar when None.
 
     Returns:
@@ -93,7 +97,9 @@ def build_archive(
     if encoder is None:
         encoder, weights, note = _default_encoder(folder, weights)
     if isinstance(encoder, str):
-        encoder = load_encoder(encoder, weights)
+        if orientations is None:
+            orientations = read_manifest(folder).orientations if (folder / "manifest.json").is_file() else 1
+        encoder = load_encoder(encoder, weights, orientations=orientations)
     grid = _grid(imagery, tile, stride, tile_m)
     asked = new_manifest(encoder, None if weights is None else Path(weights), grid, ())
     manifest = _joined_manifest(folder, asked, imagery)

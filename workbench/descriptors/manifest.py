@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.descriptors.encoders import Encoder
+from workbench.descriptors.encoders import ORIENTATIONS, Encoder
 from workbench.errors import ArchiveInvalid, ArchiveMismatch
 from workbench.files import sha256, write_json
 from workbench.imagery.grid import TileGrid
@@ -89,6 +89,11 @@ class Manifest:
     rasters: tuple[RasterEntry, ...]
     complete: bool = False
     centring: int = 0
+
+    @property
+    def orientations(self) -> int:
+        """How many orientations the features are the mean of."""
+        return int(self.preprocessing.get(ORIENTATIONS, 1))
 
     def batches(self) -> Iterator[Batch]:
         """Every batch of the finished archive, in order."""

@@ -17,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from workbench.descriptors.encoders import cached_weights, read_state_dict
+from workbench.descriptors.networks import cached_weights
+from workbench.descriptors.weights import read_state_dict
 from workbench.errors import WeightsUnavailable
 from workbench.files import atomic_write
 from workbench.imagery.render import Stretch
