@@ -137,7 +137,7 @@ def test_P04_building_again_mends_an_archive(built: Archive, folder: Path, monke
     ("changes", "words"),
     [
         ({"format": "something else"}, "something else"),
-        ({"version": 2}, "version 2.*Update"),
+        ({"version": 3}, "version 3.*Update"),
         ({"version": "x"}, "damaged|version"),
         ({"dim": 5}, "is not the file that was committed"),
         ({"rasters": []}, "holds no tiles"),

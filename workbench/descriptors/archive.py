@@ -15,6 +15,8 @@ from shapely.geometry.base import BaseGeometry
 
 from workbench.descriptors.batches import Skipped, read_batch, read_record
 from workbench.descriptors.centring import Centring, fit_centring, read_centring
+from workbench.descriptors.codes.models import CodeModel
+from workbench.descriptors.codes.stored import archive_codes, archive_model, check_archive_codes
 from workbench.descriptors.dense import encode_alone, encode_window
 from workbench.descriptors.encoders import ORIENTATIONS, Encoder, load_encoder
 from workbench.descriptors.manifest import Manifest, RasterEntry, read_manifest, write_manifest
@@ -95,11 +97,36 @@ class Archive:
         """Centred descriptors of unit length, float32 (n, dim): their dot product is the cosine."""
         return self.centring.apply(np.asarray(self.raw))
 
-    def refit(self) -> None:
-        """Fit the centring anew, for instance after rasters were added; descriptors stay as they are."""
-        self.manifest = replace(self.manifest, centring=self.manifest.centring + 1)
+    @cached_property
+    def code_model(self) -> CodeModel:
+        """What turns centred descriptors into codes; fitted once and frozen until `refit`."""
+        return archive_model(self.folder, self.manifest, self.raw, self.centring)
+
+    @cached_property
+    def codes(self) -> NDArray[np.uint8]:
+        """Packed codes of all tiles, uint8 (n, bits // 8), in the order of ``tiles``.
+
+        Raises:
+            ArchiveInvalid: the stored codes are damaged; the message names the file.
+        """
+        return archive_codes(self.folder, self.manifest, self.tiles, self.raw, self.centring, self.code_model)
+
+    def refit(self, *, code_kind: str | None = None, code_bits: int | None = None) -> None:
+        """Fit centring and codes anew, for instance after rasters were added; descriptors stay as they are.
+
+        Args:
+            code_kind: of the codes from now on, one that needs no labels (see `codes.fitting.KINDS`); as before when None.
+            code_bits: their length, a multiple of 8; as before when None.
+
+        Raises:
+            QueryInvalid: there are no such codes; nothing was changed.
+        """
+        kind, bits = code_kind or self.manifest.code_kind, code_bits or self.manifest.code_bits
+        check_archive_codes(kind, bits)
+        version = self.manifest.centring + 1
+        self.manifest = replace(self.manifest, centring=version, code_kind=kind, code_bits=bits)
         write_manifest(self.folder, self.manifest)
-        for name in ("centring", "vectors"):
+        for name in ("centring", "vectors", "code_model", "codes"):
             self.__dict__.pop(name, None)
 
     def check(self, *, deep: bool = False) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from workbench.imagery.rasters import Raster
 from workbench.imagery.render import Stretch, fit_stretch
 
 FORMAT = "workbench-archive"
-VERSION = 1
+VERSION = 2
 BLOCK = 1024
 BLOCKS_PER_BATCH = 16
 
@@ -89,6 +89,8 @@ class Manifest:
     rasters: tuple[RasterEntry, ...]
     complete: bool = False
     centring: int = 0
+    code_kind: str = "itq"
+    code_bits: int = 512
 
     @property
     def orientations(self) -> int:
