@@ -1,0 +1,131 @@
+"""The published figures are what they say: measured here on images whose figures are known, or counted another way."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import average_precision_score
+from small_archives import MeanColour, small_imagery
+
+from workbench.descriptors.build import build_archive
+from workbench.descriptors.dense import encode_alone
+from workbench.descriptors.encoders import load_encoder
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+NAMED = ["encoder", "path", "code", "bits", "orientations", "rerank"]
+KEYS = [*NAMED, "p_at_1", "p_at_10", "p_at_20", "map", "map_at_20_milan"]
+CLASSES = {"field": ((60, 160, 60), 4), "lake": ((40, 60, 170), 64), "roof": ((190, 80, 60), 16)}
+
+
+@pytest.fixture(autouse=True)
+def _scripts_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    for name in ("class_folders", "ranking", "retrieval"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def write_images(folder: Path, count: int, spread: float) -> Path:
+    """Striped images, colour and stripe of its class, in two halves; a large spread makes classes look alike."""
+    chance = np.random.default_rng(0)
+    for name, (colour, period) in CLASSES.items():
+        for number in range(count):
+            stripes = 40 * (np.arange(128) % period < period / 2)
+            pixels = np.array(colour) + chance.normal(0, spread, (128, 1, 3)) + stripes[:, None, None]
+            pixels = pixels + chance.normal(0, spread, 3) + chance.normal(0, 2, (128, 128, 3))
+            path = folder / ("train" if number % 2 else "test") / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
+    return folder
+
+
+def retrieve(images: Path, *options: str) -> dict[str, list[dict[str, object]]]:
+    import retrieval
+
+    out = images.parent / "retrieval.json"
+    few = ["--encoder", "texture", "--size", "96", "--json", str(out)]
+    retrieval.main(["--images", str(images), *few, *options])
+    return json.loads(out.read_text())
+
+
+def test_classes_that_nobody_could_confuse_have_perfect_figures(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", 11, spread=2)
+    found = retrieve(images, "--codes", "itq", "kslsh", "--bits", "32", "--turned", "6", "--uploads", "5")
+    assert all(list(row) == KEYS for row in found["rows"])
+    told = [(row["path"], row["code"], row["bits"], row["rerank"]) for row in found["rows"]]
+    ways = [("float", None, False), *((code, 32, again) for code in ("itq", "kslsh") for again in (False, True))]
+    assert told == [(path, *way) for path in ("chip", "dense") for way in ways]
+    for row in found["rows"]:
+        others = 3 if row["code"] == "kslsh" else 10  # of its class, in the archive
+        assert (row["p_at_1"], row["map"], row["map_at_20_milan"]) == (1, 1, 1), row
+        assert (row["p_at_10"], row["p_at_20"]) == (others / 10, others / 20)
+    assert [row["turn"] for row in found["turned"]] == ["0", "15", "45", "90", "180", "mirrored"]
+    assert found["turned"][0]["top_10_overlap"] == 1
+    assert found["uploads"][0]["tiles"] == 5
+    assert all(row["map_low"] <= row["map_high"] for row in found["intervals"])
+
+
+def test_the_figures_equal_those_counted_by_another_library(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", 6, spread=60)
+    found = retrieve(images, "--codes", "--paths", "chip", "--turned", "0")
+    encoder = load_encoder("texture")
+    paths = sorted(images.glob("*/*/*.png"))
+    sized = [np.asarray(Image.open(path).resize((96, 96), Image.Resampling.BILINEAR)) for path in paths]
+    raw = np.array([encode_alone(pixels.transpose(2, 0, 1), encoder) for pixels in sized])
+    centred = (raw - raw.mean(axis=0)) / (raw.std(axis=0) + 1e-3)
+    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    labels = np.array([path.parent.name for path in paths])
+    others = ~np.eye(len(paths), dtype=bool)
+    expected = [
+        average_precision_score(labels[others[n]] == labels[n], (unit @ unit[n])[others[n]]) for n in range(len(paths))
+    ]
+    assert found["rows"][0]["map"] == pytest.approx(np.mean(expected), abs=1e-4)
+    assert 0.2 < np.mean(expected) < 0.9
+
+
+def test_a_code_is_fitted_to_three_fifths_of_each_class_and_measured_on_the_rest(tmp_path: Path) -> None:
+    from ranking import training_part
+
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(3), 10))
+    training = training_part(labels, 0.6)
+    assert np.bincount(labels[training]).tolist() == [6, 6, 6]
+    assert len(np.unique(training)) == 18
+
+
+def test_tiles_whose_chips_alone_look_the_same_find_themselves(tmp_path: Path) -> None:
+    from retrieval import found_themselves
+
+    encoder = MeanColour()  # without a margin: a chip alone is the tile
+    archive = build_archive(small_imagery(tmp_path / "i"), tmp_path / "a", tile=64, stride=64, encoder=encoder)
+    tiles = np.arange(len(archive))[::-1]
+    assert found_themselves(archive, tiles, np.array([0, 7, 20])) == 1
+    archive.vectors[tiles[7]] *= -1  # what it finds first is now another tile
+    assert found_themselves(archive, tiles, np.array([0, 7])) == 0.5
+
+
+def test_reranking_orders_the_shortlist_and_only_the_shortlist() -> None:
+    from ranking import reranked
+
+    near, fine = np.array([[3.0, 3, 1, 0]]), np.array([[-0.9, 0.1, 0.8, 0.9]])
+    scores = reranked(lambda _: near.copy(), lambda _: fine, 2)(np.array([0]))
+    assert np.argsort(-scores[0]).tolist() == [1, 0, 2, 3]
+
+
+def test_what_is_kept_in_the_cache_gives_the_same_table(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", 4, spread=30)
+    options = ("--codes", "--cache", str(tmp_path / "cache"), "--turned", "3", "--uploads", "0")
+    first = retrieve(images, *options)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("chips-*")}
+    assert retrieve(images, *options) == first
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+    assert len(kept) == 6  # as they are, and five ways turned
+
+
+def test_a_folder_without_classes_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match="0 class folder"):
+        retrieve(tmp_path / "empty")
