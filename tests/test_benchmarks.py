@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score
 from small_archives import MeanColour, small_imagery
+from small_rasters import patchwork, write_raster
 
 from workbench.descriptors.build import build_archive
 from workbench.descriptors.dense import encode_alone
@@ -25,7 +26,7 @@ CLASSES = {"field": ((60, 160, 60), 4), "lake": ((40, 60, 170), 64), "roof": ((1
 @pytest.fixture(autouse=True)
 def _scripts_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for name in ("class_folders", "ranking", "retrieval"):
+    for name in ("class_folders", "ranking", "retrieval", "indexing"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -129,3 +130,36 @@ def test_a_folder_without_classes_is_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit, match="0 class folder"):
         retrieve(tmp_path / "empty")
+
+
+def test_plain_tiles_are_of_the_archives_grid_and_spread_over_the_raster(tmp_path: Path) -> None:
+    from indexing import BATCH, sampled
+
+    raster = write_raster(tmp_path / "a.tif", patchwork(640, 640))
+    windows = sampled(raster, 64, 32, 3 * BATCH)
+    corners = np.array([(window.row_off, window.col_off) for window in windows])
+    assert len(np.unique(corners, axis=0)) == 3 * BATCH
+    assert (corners % 32 == 0).all()
+    assert (corners.min(), corners.max()) == (0, 640 - 64)
+
+
+def test_a_network_slowed_by_its_surroundings_shows_in_the_ratio() -> None:
+    from indexing import Plain, summary
+
+    found = summary([900.0, 1000.0], [Plain(100, 2.0, 1.0, 1.0), Plain(100, 4.0, 2.0, 1.0)])
+    assert (found["archive_tiles_per_s"], found["plain_tiles_per_s"], found["speedup"]) == (950, 37.5, 29)
+    assert found["network_to_bare"] == 0.75
+
+
+@pytest.mark.slow
+def test_indexing_is_measured_end_to_end(tmp_path: Path) -> None:
+    import indexing
+
+    raster, out = write_raster(tmp_path / "a.tif", patchwork(256, 256)), tmp_path / "indexing.json"
+    few = ["--encoder", "texture", "--tile", "64", "--stride", "32", "--rounds", "1", "--plain-tiles", "32"]
+    indexing.main(["--raster", str(raster), *few, "--json", str(out)])
+    found = json.loads(out.read_text())
+    assert found["plain_tiles"] == 32
+    assert min(found["archive_tiles_per_s"], found["plain_tiles_per_s"], found["bare_network_tiles_per_s"]) > 0
+    assert found["plain_network_tiles_per_s"] >= found["plain_tiles_per_s"]
+    assert 50 < found["peak_memory_loading_mib"] < found["peak_memory_mib"] < 4000
