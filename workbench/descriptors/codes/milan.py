@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from workbench.descriptors.codes.layers import layered_codes, new_layers, parameters, through
 from workbench.descriptors.codes.models import LayeredCodes
 
-STEPS = 3000
+_PASSES = 150
+_STEPS = (200, 3000)
 _HIDDEN = (1024, 512)
 _BATCH = 90
 _RATE = 1e-4
@@ -21,7 +22,7 @@ _NO_LABEL = -1
 
 
 def fit_milan(
-    vectors: NDArray[np.float32], bits: int, seed: int, labels: NDArray[np.int64], steps: int = STEPS
+    vectors: NDArray[np.float32], bits: int, seed: int, labels: NDArray[np.int64], steps: int | None = None
 ) -> LayeredCodes:
     """Train a head dim-1024-512-bits with leaky rectifiers and sigmoid outputs (Roy et al. 2021).
 
@@ -35,7 +36,7 @@ def fit_milan(
         bits: length of a code.
         seed: of the weights and the batches.
         labels: class of each row, int (n,); rows of -1 are left out.
-        steps: batches of 90 rows to train on.
+        steps: batches of 90 rows to train on; when None, 150 passes over the labelled rows, but 200 to 3,000 batches.
     """
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -44,6 +45,7 @@ def fit_milan(
     rows = torch.from_numpy(np.ascontiguousarray(vectors)) * scale
     known = np.flatnonzero(labels != _NO_LABEL)
     classes = torch.from_numpy(np.asarray(labels, np.int64))
+    steps = steps or int(np.clip(_PASSES * len(known) // _BATCH, *_STEPS))
     head = new_layers((dim, *_HIDDEN, bits), generator)
     optimiser = torch.optim.Adam(parameters(head), lr=_RATE, betas=_BETAS, fused=True)
     for _ in range(steps):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,13 @@ _FLOAT = np.dtype(np.float32)
 
 
 def save_codes(model: CodeModel, path: str | Path) -> None:
-    """Write a model atomically as safetensors; its metadata are format, version, kind, bits and dim."""
+    """Write a model atomically as safetensors; its metadata are version, kind, bits and dim as JSON."""
     from safetensors.numpy import save
 
-    about = {"format": FORMAT, "version": VERSION, "kind": model.kind, "bits": model.bits, "dim": model.dim}
+    about = {"version": VERSION, "kind": model.kind, "bits": model.bits, "dim": model.dim}
     tensors = {name: np.ascontiguousarray(values, np.float32) for name, values in model.tensors().items()}
-    write_bytes(path, save(tensors, {name: str(value) for name, value in about.items()}))
+    # One entry only: safetensors writes several in any order, and equal models must give equal files.
+    write_bytes(path, save(tensors, {FORMAT: json.dumps(about)}))
 
 
 def load_codes(path: str | Path) -> CodeModel:
@@ -39,19 +41,18 @@ def load_codes(path: str | Path) -> CodeModel:
     mend = "Restore it from a copy, or delete it and fit the codes again."
     try:
         with safe_open(path, framework="numpy") as file:
-            about = dict(file.metadata() or {})
+            about = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no mapping
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ArchiveInvalid(f"{path} holds no codes that can be read ({error}). {mend}") from error
-    if about.get("format") != FORMAT or about.get("version") != str(VERSION):
+    if not isinstance(about, dict) or about.get("version") != VERSION:
         raise ArchiveInvalid(
-            f"{path} is {about.get('format', 'of no format')} version {about.get('version')}; this program reads {FORMAT} "
-            f"version {VERSION}. Update it, or fit the codes again."
+            f"{path} is not {FORMAT} version {VERSION}, which this program reads, but says {about or 'nothing'}. Update the "
+            "program, or fit the codes again."
         )
-    kind = about.get("kind", "")
-    model = _assembled(kind, tensors)
-    if model is None or (str(model.bits), str(model.dim)) != (about.get("bits"), about.get("dim")):
-        raise ArchiveInvalid(f"{path}: its parts do not make a model of {kind or 'unnamed'} codes. {mend}")
+    model = _assembled(str(about.get("kind")), tensors)
+    if model is None or (model.bits, model.dim) != (about.get("bits"), about.get("dim")):
+        raise ArchiveInvalid(f"{path}: its parts do not make a model of {about.get('kind')} codes. {mend}")
     return model
 
 
