@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from rasterio.windows import Window
 
 from workbench.descriptors.archive import Archive, open_archive, quicklook_path
 from workbench.descriptors.batches import Skipped, read_record, write_batch
-from workbench.descriptors.dense import FeatureMap, encode_window
+from workbench.descriptors.dense import Block, FeatureMap, encode_block, encode_window, read_block
 from workbench.descriptors.encoders import Encoder, load_encoder
 from workbench.descriptors.manifest import (
     Batch,
@@ -38,6 +40,8 @@ from workbench.jobs import Progress, format_seconds, shown_progress
 log = logging.getLogger(__name__)
 _LEAST_DATA = 0.5
 _SHOWN_SKIPPED = 5
+Placed = list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]
+"""The tiles that start in a block: per size, first rows and first columns."""
 _UNUSABLE = "the encoder gave no usable descriptor (zero or not finite)"
 
 
@@ -226,51 +230,82 @@ def _encode_batches(
     total = sum(manifest.grid.count(raster) for raster in imagery)
     waiting = sum(_tiles_in(manifest, imagery[batch.raster], batch) for batch in todo)
     progress.begin("indexing", total, "tiles", done=total - waiting)
+    blocks = _read_ahead(manifest, imagery, encoder, todo)
     for batch in todo:
         raster = imagery[batch.raster]
-        tiles, descriptors, without_data, skipped = _encode_batch(manifest, raster, encoder, batch)
+        encoded = [
+            _encode_tiles(manifest, raster, encoder, batch, placed, next(blocks))
+            for placed in _blocks_of(manifest, raster, batch)
+        ]
+        tiles = np.concatenate([np.empty(0, TILE_DTYPE), *(each.tiles for each in encoded)])
+        none = np.empty((0, manifest.dim), np.float16)
+        descriptors = np.concatenate([none, *(each.descriptors for each in encoded)])
+        without_data = sum(each.without_data for each in encoded)
+        skipped = [skip for each in encoded for skip in each.skipped]
         write_batch(folder, batch, manifest.rasters[batch.raster].content, tiles, descriptors, without_data, skipped)
         progress.advance(len(tiles) + without_data + len(skipped))
 
 
-def _encode_batch(
-    manifest: Manifest, raster: Raster, encoder: Encoder, batch: Batch
-) -> tuple[NDArray[Any], NDArray[np.float16], int, list[Skipped]]:
-    tiles: list[NDArray[Any]] = [np.empty(0, TILE_DTYPE)]
-    found: list[NDArray[np.float32]] = [np.empty((0, manifest.dim), np.float32)]
-    skipped: list[Skipped] = []
-    without_data = 0
-    entry = manifest.rasters[batch.raster]
-    for placed in _blocks_of(manifest, raster, batch):
+def _read_ahead(manifest: Manifest, imagery: Imagery, encoder: Encoder, todo: list[Batch]) -> Iterator[Block]:
+    """The blocks of all batches in order; while one is encoded, a thread reads the next."""
+
+    def read(batch: Batch, placed: Placed) -> Block:
         left = min(int(cols[0]) for _, _, cols in placed)
         top = min(int(rows[0]) for _, rows, _ in placed)
         right = max(int(cols[-1]) + size for size, _, cols in placed)
         bottom = max(int(rows[-1]) + size for size, rows, _ in placed)
-        features = encode_window(
-            raster, Window(left, top, right - left, bottom - top), entry.scale, encoder, entry.stretch
-        )
-        for size, rows, cols in placed:
-            means, coverage = features.pool_grid(rows, cols, size, size)
-            descriptors = encoder.finish(means.reshape(-1, means.shape[-1]))
-            rows_of, cols_of = (part.ravel() for part in np.meshgrid(rows, cols, indexing="ij"))
-            reasons = _reasons(features, rows_of, cols_of, size, descriptors)
-            has_data = coverage.ravel() >= _LEAST_DATA - 1e-6
-            skipped += [
-                Skipped(raster.name, int(rows_of[place]), int(cols_of[place]), size, reason)
-                for place, reason in sorted(reasons.items())
-                if has_data[place] or reason != _UNUSABLE
-            ]
-            keep = has_data.copy()
-            keep[list(reasons)] = False
-            without_data += int((~has_data).sum()) - sum(
-                not has_data[place] and reason != _UNUSABLE for place, reason in reasons.items()
-            )
-            rows_kept = np.empty(int(keep.sum()), TILE_DTYPE)
-            rows_kept["raster"], rows_kept["size"] = batch.raster, size
-            rows_kept["row"], rows_kept["col"] = rows_of[keep], cols_of[keep]
-            tiles.append(rows_kept)
-            found.append(descriptors[keep])
-    return np.concatenate(tiles), np.concatenate(found).astype(np.float16), without_data, skipped
+        entry = manifest.rasters[batch.raster]
+        window = Window(left, top, right - left, bottom - top)
+        return read_block(imagery[batch.raster], window, entry.scale, encoder, entry.stretch)
+
+    with ThreadPoolExecutor(1, "reading") as reader:
+        ahead: Future[Block] | None = None
+        for batch in todo:
+            for placed in _blocks_of(manifest, imagery[batch.raster], batch):
+                previous, ahead = ahead, reader.submit(read, batch, placed)
+                if previous is not None:
+                    yield previous.result()
+        if ahead is not None:
+            yield ahead.result()
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """The tiles of one block."""
+
+    tiles: NDArray[Any]
+    descriptors: NDArray[np.float16]
+    without_data: int
+    skipped: list[Skipped]
+
+
+def _encode_tiles(
+    manifest: Manifest, raster: Raster, encoder: Encoder, batch: Batch, placed: Placed, block: Block
+) -> _Encoded:
+    features = encode_block(block, encoder)
+    tiles: list[NDArray[Any]] = []
+    found: list[NDArray[np.float32]] = []
+    skipped: list[Skipped] = []
+    without_data = 0
+    for size, rows, cols in placed:
+        means, coverage = features.pool_grid(rows, cols, size, size)
+        descriptors = encoder.finish(means.reshape(-1, means.shape[-1]))
+        rows_of, cols_of = (part.ravel() for part in np.meshgrid(rows, cols, indexing="ij"))
+        reasons = _reasons(features, rows_of, cols_of, size, descriptors)
+        has_data = coverage.ravel() >= _LEAST_DATA - 1e-6
+        named = [place for place, reason in sorted(reasons.items()) if has_data[place] or reason != _UNUSABLE]
+        skipped += [
+            Skipped(raster.name, int(rows_of[place]), int(cols_of[place]), size, reasons[place]) for place in named
+        ]
+        keep = has_data.copy()
+        keep[list(reasons)] = False
+        without_data += int((~has_data).sum()) - sum(not has_data[place] for place in named)
+        rows_kept = np.empty(int(keep.sum()), TILE_DTYPE)
+        rows_kept["raster"], rows_kept["size"] = batch.raster, size
+        rows_kept["row"], rows_kept["col"] = rows_of[keep], cols_of[keep]
+        tiles.append(rows_kept)
+        found.append(descriptors[keep])
+    return _Encoded(np.concatenate(tiles), np.concatenate(found).astype(np.float16), without_data, skipped)
 
 
 def _reasons(
@@ -293,9 +328,7 @@ def _reasons(
     return reasons
 
 
-def _blocks_of(
-    manifest: Manifest, raster: Raster, batch: Batch
-) -> list[list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]]:
+def _blocks_of(manifest: Manifest, raster: Raster, batch: Batch) -> list[Placed]:
     """For each block of a batch, the tiles that start in it: per size, first rows and first columns."""
     block = manifest.block_of(batch.raster)
     across = len(range(0, raster.width, block))

@@ -79,6 +79,29 @@ class FeatureMap:
         return (np.tensordot(self.cells, weights, 2) / max(total, 1e-9)).astype(np.float32)  # type: ignore[no-any-return]
 
 
+@dataclass(frozen=True)
+class Block:
+    """What the encoder is to see: the pixels of some cells and of ``margin`` cells around them.
+
+    Attributes:
+        pixels: RGB 0..1 with holes filled, float32 (3, rows, cols).
+        mask: true in holes, (rows, cols).
+        margin: cells of context on each side.
+        row: raster row of the upper edge of the first cell without context.
+        col: raster column of its left edge.
+        cell: raster pixels per cell.
+        unreadable: windows that could not be read, with the reason.
+    """
+
+    pixels: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    margin: int
+    row: float
+    col: float
+    cell: float
+    unreadable: tuple[tuple[Window, str], ...]
+
+
 def encode_window(raster: Raster, window: Window, scale: float, encoder: Encoder, stretch: Stretch) -> FeatureMap:
     """Features of a window and of nothing else, seen in ``encoder.margin`` pixels of context.
 
@@ -94,25 +117,31 @@ def encode_window(raster: Raster, window: Window, scale: float, encoder: Encoder
     Returns:
         the feature map of the smallest run of whole cells that covers ``window``.
     """
+    return encode_block(read_block(raster, window, scale, encoder, stretch), encoder)
+
+
+def read_block(raster: Raster, window: Window, scale: float, encoder: Encoder, stretch: Stretch) -> Block:
+    """The first half of `encode_window`: read, without running the encoder."""
     cell = encoder.stride * scale
     margin = math.ceil(encoder.margin / encoder.stride)
     top, left = math.floor(window.row_off / cell), math.floor(window.col_off / cell)
     bottom = math.ceil((window.row_off + window.height) / cell - 1e-9)
     right = math.ceil((window.col_off + window.width) / cell - 1e-9)
-    rows, cols = bottom - top, right - left
-    seen = Window((left - margin) * cell, (top - margin) * cell, (cols + 2 * margin) * cell, (rows + 2 * margin) * cell)
-    size = ((rows + 2 * margin) * encoder.stride, (cols + 2 * margin) * encoder.stride)
-    pixels, mask, unreadable = _read(raster, seen, size, stretch)
-    cells = encoder.features(pixels)[:, margin : margin + rows, margin : margin + cols]
-    valid = 1 - mask.reshape(rows + 2 * margin, encoder.stride, cols + 2 * margin, encoder.stride).mean(axis=(1, 3))
-    return FeatureMap(
-        np.ascontiguousarray(cells),
-        valid[margin : margin + rows, margin : margin + cols].astype(np.float32),
-        top * cell,
-        left * cell,
-        cell,
-        unreadable,
-    )
+    rows, cols = bottom - top + 2 * margin, right - left + 2 * margin
+    seen = Window((left - margin) * cell, (top - margin) * cell, cols * cell, rows * cell)
+    pixels, mask, unreadable = _read(raster, seen, (rows * encoder.stride, cols * encoder.stride), stretch)
+    return Block(pixels, mask, margin, top * cell, left * cell, cell, unreadable)
+
+
+def encode_block(block: Block, encoder: Encoder) -> FeatureMap:
+    """The second half of `encode_window`: run the encoder, and leave out the context."""
+    height, width = block.mask.shape
+    rows, cols = height // encoder.stride, width // encoder.stride
+    inner = slice(block.margin, rows - block.margin), slice(block.margin, cols - block.margin)
+    cells = encoder.features(block.pixels)[:, *inner]
+    holes = block.mask.reshape(rows, encoder.stride, cols, encoder.stride).mean(axis=(1, 3))
+    valid = (1 - holes[inner]).astype(np.float32)
+    return FeatureMap(np.ascontiguousarray(cells), valid, block.row, block.col, block.cell, block.unreadable)
 
 
 def encode_alone(pixels: NDArray[np.uint8], encoder: Encoder) -> NDArray[np.float32]:

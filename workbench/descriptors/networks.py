@@ -15,6 +15,7 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 
+from workbench.descriptors.folding import folded
 from workbench.descriptors.weights import hash_of, load_into, read_state_dict
 from workbench.errors import WeightsUnavailable
 from workbench.jobs import cpu_threads
@@ -138,11 +139,25 @@ def load_torchvision(name: str, weights: str | Path | None = None) -> NetworkEnc
     Raises:
         WeightsUnavailable: no weights to be had, or weights that do not fit.
     """
-    network = _NETWORKS[name]
     state = read_state_dict(weights if weights is not None else _cached_or_downloaded(name))
-    model = network.build(weights=None)
+    return NetworkEncoder(name, _body(name, state), _NETWORKS[name].geometry, hash_of(state))
+
+
+def torchvision_body(name: str, weights: str | Path) -> torch.nn.Module:
+    """One of `TORCHVISION` without its classifier, in evaluation mode.
+
+    Raises:
+        WeightsUnavailable: another name, or weights that do not fit.
+    """
+    if name not in _NETWORKS:
+        raise WeightsUnavailable(f"There is no network {name!r}. Choose one of {', '.join(TORCHVISION)}.")
+    return _body(name, read_state_dict(weights))
+
+
+def _body(name: str, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    model = _NETWORKS[name].build(weights=None)
     load_into(model, state, name)
-    return NetworkEncoder(name, network.body(model), network.geometry, hash_of(state))
+    return folded(_NETWORKS[name].body(model))
 
 
 def load_timm(name: str, weights: str | Path | None = None) -> NetworkEncoder:
