@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from small_rasters import patchwork, write_raster
 from workbench.descriptors import manifest as manifests
 from workbench.descriptors.archive import open_archive
 from workbench.descriptors.build import build_archive
+from workbench.descriptors.centring import MUCH_DRIFT
 from workbench.errors import (
     ArchiveInvalid,
     ArchiveMismatch,
@@ -310,3 +312,23 @@ def test_a_stack_and_declared_no_data_are_reopened_as_they_were(tmp_path: Path) 
     build(imagery, tmp_path / "a")
     again = open_archive(tmp_path / "a", encoder=MeanColour())
     assert not again.problems and again.imagery[0].bands == imagery[0].bands and again.imagery[0].user_nodata
+
+
+def test_drift_is_nothing_at_first_shown_when_much_is_added_and_gone_after_refit(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_raster(folder / "north.tif", patchwork(320, 320, seed=1))
+    said: list[str] = []
+    archive = build_archive(folder, tmp_path / "archive", tile=64, encoder=MeanColour(), progress=noted(said))
+    assert archive.drift < 1e-3 and "refit" not in said[-1]
+    dark = (patchwork(640, 640, seed=2) // 4).astype(np.uint8)
+    write_raster(folder / "south.tif", dark)
+    archive = build_archive(folder, tmp_path / "archive", tile=64, encoder=MeanColour(), progress=noted(said))
+    assert archive.drift > MUCH_DRIFT
+    assert re.search(r"moved by \d+% of the spread .* archive\.refit\(\)", said[-1]), said[-1]
+    archive.refit()
+    assert archive.drift < 1e-3
+
+
+def noted(said: list[str]) -> Progress:
+    return Progress(lambda progress: said.extend(progress.notes[-1:]))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from workbench.descriptors.batches import Skipped, read_batch, read_record
-from workbench.descriptors.centring import Centring, fit_centring, read_centring
+from workbench.descriptors.centring import Centring, drift_of, fit_centring, read_centring
 from workbench.descriptors.codes.models import CodeModel
 from workbench.descriptors.codes.stored import archive_codes, archive_model, check_archive_codes
 from workbench.descriptors.dense import encode_alone, encode_window
@@ -96,6 +96,11 @@ class Archive:
     def vectors(self) -> NDArray[np.float32]:
         """Centred descriptors of unit length, float32 (n, dim): their dot product is the cosine."""
         return self.centring.apply(np.asarray(self.raw))
+
+    @property
+    def drift(self) -> float:
+        """How far the mean has moved since it was fitted, by rasters that were added; see `centring.drift_of`."""
+        return drift_of(self.centring, self.raw)
 
     @cached_property
     def code_model(self) -> CodeModel:

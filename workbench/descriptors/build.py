@@ -16,6 +16,7 @@ from rasterio.windows import Window
 
 from workbench.descriptors.archive import Archive, open_archive, quicklook_path
 from workbench.descriptors.batches import Skipped, read_record, write_batch
+from workbench.descriptors.centring import MUCH_DRIFT
 from workbench.descriptors.dense import Block, FeatureMap, encode_block, encode_window, read_block
 from workbench.descriptors.encoders import Encoder, load_encoder
 from workbench.descriptors.manifest import (
@@ -391,4 +392,9 @@ def _summary(archive: Archive) -> str:
             f"{s.raster} at row {s.row}, col {s.col}: {s.reason}" for s in archive.skipped[:_SHOWN_SKIPPED]
         )
         text += f"; {len(archive.skipped):,} could not be indexed ({first})"
+    if archive.drift > MUCH_DRIFT:
+        text += (
+            f". The mean descriptor has moved by {archive.drift:.0%} of the spread since it was fitted: archive.refit() "
+            "fits it again"
+        )
     return text + "."

@@ -14,6 +14,9 @@ from workbench.errors import ArchiveInvalid
 from workbench.files import atomic_write
 
 _SAMPLE = 200_000
+_DRIFT_SAMPLE = 20_000
+MUCH_DRIFT = 0.25
+"""From here on `refit` is worth it: a quarter of the spread is taken off wrongly."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,22 @@ class Centring:
         """
         centred = (raw.astype(np.float32) - (self.lone_mean if alone else self.mean)) / self.scale
         return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)  # type: ignore[no-any-return]
+
+
+def drift_of(centring: Centring, raw: NDArray[np.float16]) -> float:
+    """How far the descriptors' mean has moved since the centring was fitted, in units of their spread around it.
+
+    Args:
+        centring: as fitted.
+        raw: descriptors as they are now (n, dim); at most 20,000, evenly spaced, are used.
+
+    Returns:
+        |mean now - mean then| / root mean square distance from the mean now; 0 where nothing was added.
+    """
+    used = (np.asarray(raw[:: max(1, len(raw) // _DRIFT_SAMPLE)], np.float32) - centring.mean) / centring.scale
+    moved = used.mean(axis=0)
+    spread = np.sqrt(((used - moved) ** 2).sum(axis=1).mean())
+    return float(np.linalg.norm(moved) / max(spread, 1e-9))
 
 
 def read_centring(folder: Path, version: int, dim: int) -> Centring | None:

@@ -27,6 +27,8 @@ class Encoder(Protocol):
         standardise: divide each dimension by its standard deviation over the archive (statistics without learned
             weights have dimensions of unlike scale; ImageNet features do not gain).
         preprocessing: what else determines the result, as JSON values; recorded in the archive.
+
+    One that takes much memory may also have ``largest_block``, the most pixels on a side of a block without its margin.
     """
 
     name: str

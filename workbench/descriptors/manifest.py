@@ -17,8 +17,8 @@ from workbench.imagery.render import Stretch, fit_stretch
 
 FORMAT = "workbench-archive"
 VERSION = 2
-BLOCK = 1024
-BLOCKS_PER_BATCH = 16
+BLOCK = 2048
+BLOCKS_PER_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Manifest:
         Raises:
             ArchiveMismatch: naming the first thing that differs, what is here and what was asked for.
         """
-        for field in ("encoder", "weights_hash", "preprocessing", "grid", "block", "blocks_per_batch"):
+        for field in ("encoder", "weights_hash", "preprocessing", "grid"):
             mine, asked = getattr(self, field), getattr(other, field)
             if mine != asked:
                 raise ArchiveMismatch(
@@ -161,7 +161,7 @@ def new_manifest(encoder: Encoder, weights: Path | None, grid: TileGrid, rasters
         standardise=encoder.standardise,
         preprocessing=json.loads(json.dumps(encoder.preprocessing)),
         grid=grid,
-        block=BLOCK,
+        block=min(BLOCK, getattr(encoder, "largest_block", BLOCK)),
         blocks_per_batch=BLOCKS_PER_BATCH,
         rasters=rasters,
     )

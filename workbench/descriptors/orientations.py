@@ -31,6 +31,7 @@ class Oriented:
         self._encoder, self._count = encoder, orientations
         self.name, self.weights_hash, self.dim = encoder.name, encoder.weights_hash, encoder.dim
         self.stride, self.margin, self.standardise = encoder.stride, encoder.margin, encoder.standardise
+        self.largest_block: int = getattr(encoder, "largest_block", 1 << 30)
         self.preprocessing: dict[str, object] = {**encoder.preprocessing, ORIENTATIONS: orientations}
 
     def features(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -38,6 +38,7 @@ class TextureEncoder:
     weights_hash = "none-v2"
     stride = 32
     margin = 128
+    largest_block = 1024  # its maps of all orientations and scales take a gigabyte
     standardise = True
 
     def __init__(self) -> None:
