@@ -17,8 +17,8 @@ _NO_LABEL = -1
 def fit_klsh(vectors: NDArray[np.float32], bits: int, seed: int, anchors: int = ANCHORS) -> KernelCodes:
     """Kernelised locality-sensitive hashing: random hyperplanes in the space of an RBF kernel (Kulis & Grauman 2009).
 
-    A plane's normal is the whitened mean of a few random anchors, w = K^(-1/2) e_S with K the anchors' centred kernel
-    (their equation 8), which is nearly Gaussian by the central limit theorem.
+    A plane's normal is the whitened mean of a few random anchors, w = K^(-1/2) e_S with K the anchors' centred kernel and
+    e_S what marks the few; it is nearly Gaussian by the central limit theorem.
 
     Args:
         vectors: descriptors, float32 (n, dim).
@@ -52,8 +52,8 @@ def fit_kslsh(
     """Kernel supervised hashing (Demir & Bruzzone 2016, after Liu et al. 2012): bits that agree where labels do.
 
     Each bit in turn is fitted to what those before it left of the pairwise similarities (+1 same class, -1 other):
-    the best direction without the sign, improved through a smooth sign (Liu et al. 2012, equations 9 to 14), and kept
-    only if it is better. The matrix of pairs is never formed: it is of low rank.
+    the best direction without the sign (Liu's spectral relaxation), climbed from with a smooth sign (their sigmoid
+    smoothing), and the better of both is kept. The matrix of pairs is never formed: it is of low rank.
 
     Args:
         vectors: descriptors, float32 (n, dim); all may become anchors.
@@ -70,7 +70,7 @@ def fit_kslsh(
     kernel = rbf(vectors[known], chosen, bandwidth).astype(np.float64)
     means = kernel.mean(axis=0)
     kernel -= means
-    # In coordinates where the rows are white, the problem of Liu's equation 10 is an ordinary eigenproblem.
+    # In coordinates where the rows are white, the relaxed problem is an ordinary eigenproblem.
     values, directions = np.linalg.eigh(kernel.T @ kernel / len(known))
     useful = values > 1e-6 * values.max()
     whitening = directions[:, useful] / np.sqrt(values[useful])
@@ -138,7 +138,7 @@ def _drawn(rng: np.random.Generator, vectors: NDArray[np.float32], count: int) -
 
 
 def _mean_distance(rng: np.random.Generator, vectors: NDArray[np.float32], anchors: NDArray[np.float32]) -> float:
-    """Mean distance of rows and anchors, the kernel's bandwidth (Demir & Bruzzone 2016, section IV)."""
+    """Mean distance of rows and anchors, for the kernel's bandwidth; Liu's own program takes the root mean square."""
     return max(float(np.sqrt(squared_distances(_drawn(rng, vectors, 2000), anchors)).mean()), 1e-6)
 
 
