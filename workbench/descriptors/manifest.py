@@ -129,7 +129,7 @@ def describe_raster(raster: Raster, grid: TileGrid, stretch: Stretch) -> RasterE
     return RasterEntry(
         name=raster.name,
         paths=_absolute(raster),
-        bands=tuple((raster.paths.index(band.path), band.number, band.name) for band in raster.bands),
+        bands=_bands(raster),
         fingerprint=raster.fingerprint,
         sha256=tuple(sha256(path) if path.is_file() else "" for path in raster.paths),
         states=_states(raster),
@@ -143,7 +143,18 @@ def describe_raster(raster: Raster, grid: TileGrid, stretch: Stretch) -> RasterE
 
 
 def renew_entry(entry: RasterEntry, raster: Raster, grid: TileGrid) -> RasterEntry:
-    """The entry of a raster that is indexed already: where it is now, and described afresh when its content changed."""
+    """The entry of a raster that is indexed already: where it is now, and described afresh when its content changed.
+
+    Raises:
+        ArchiveMismatch: other bands of the same file were indexed.
+    """
+    indexed, given = ([(number, name) for _, number, name in bands] for bands in (entry.bands, _bands(raster)))
+    if indexed != given and _states(raster) == entry.states:
+        before, now = (", ".join(name or str(number) for number, name in bands) for bands in (indexed, given))
+        raise ArchiveMismatch(
+            f"Of {entry.name} the bands {before} were indexed, and {now} were given. Open it with the same bands, or build "
+            "into another folder."
+        )
     if raster.fingerprint == entry.fingerprint:
         if _states(raster) == entry.states:
             return replace(entry, name=raster.name, paths=_absolute(raster))
@@ -195,6 +206,10 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArchiveInvalid(
             f"{path} is damaged ({error}). Restore it from a copy, or build the archive anew."
         ) from error
+
+
+def _bands(raster: Raster) -> tuple[tuple[int, int, str], ...]:
+    return tuple((raster.paths.index(band.path), band.number, band.name) for band in raster.bands)
 
 
 def _absolute(raster: Raster) -> tuple[str, ...]:
