@@ -148,18 +148,27 @@ def renew_entry(entry: RasterEntry, raster: Raster, grid: TileGrid) -> RasterEnt
     Raises:
         ArchiveMismatch: other bands of the same file were indexed.
     """
-    indexed, given = ([(number, name) for _, number, name in bands] for bands in (entry.bands, _bands(raster)))
-    if indexed != given and _states(raster) == entry.states:
-        before, now = (", ".join(name or str(number) for number, name in bands) for bands in (indexed, given))
-        raise ArchiveMismatch(
-            f"Of {entry.name} the bands {before} were indexed, and {now} were given. Open it with the same bands, or build "
-            "into another folder."
-        )
+    _check_bands(entry, raster)
     if raster.fingerprint == entry.fingerprint:
         if _states(raster) == entry.states:
             return replace(entry, name=raster.name, paths=_absolute(raster))
         return describe_raster(raster, grid, entry.stretch)
     return describe_raster(raster, grid, fit_stretch(raster))
+
+
+def _check_bands(entry: RasterEntry, raster: Raster) -> None:
+    """Raise unless a raster has the bands that were indexed of it; a file that changed may have others."""
+    indexed, given = ([(number, name) for _, number, name in bands] for bands in (entry.bands, _bands(raster)))
+    then = dict(zip(entry.paths, entry.states, strict=True))
+    now = dict(zip(_absolute(raster), _states(raster), strict=True))
+    same = then.keys() & now.keys()
+    if indexed == given or not same or any(then[path] != now[path] for path in same):
+        return
+    before, asked = (", ".join(name or str(number) for number, name in bands) for bands in (indexed, given))
+    raise ArchiveMismatch(
+        f"Of {entry.name} the bands {before} were indexed, and {asked} were given. Open it with the same bands, or build "
+        "into another folder."
+    )
 
 
 def new_manifest(encoder: Encoder, weights: Path | None, grid: TileGrid, rasters: tuple[RasterEntry, ...]) -> Manifest:
