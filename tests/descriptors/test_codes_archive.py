@@ -64,6 +64,7 @@ def test_deleted_files_are_made_again_as_they_were(built: Archive, folder: Path,
 def test_refit_changes_derived_files_only(built: Archive, folder: Path) -> None:
     before = contents(folder)
     archive = reopen(folder)
+    assert archive.codes.shape == (len(built), 64)
     archive.refit(code_kind="rotation", code_bits=128)
     assert archive.codes.shape == (len(built), 16) and archive.code_model.kind == "rotation"
     after = contents(folder)

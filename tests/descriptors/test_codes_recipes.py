@@ -9,6 +9,7 @@ import pytest
 import torch
 from clusters import clusters, unpacked
 
+from workbench.descriptors.codes import kernels
 from workbench.descriptors.codes.autoencoder import fit_autoencoder
 from workbench.descriptors.codes.kernels import fit_klsh, fit_kslsh
 from workbench.descriptors.codes.layers import new_layers, through
@@ -21,6 +22,7 @@ from workbench.descriptors.codes.linear import (
     turned_to_signs,
 )
 from workbench.descriptors.codes.milan import fit_milan, triplet_loss
+from workbench.descriptors.codes.models import rbf
 
 SEEN = clusters(count=400)
 
@@ -90,6 +92,36 @@ def test_supervised_kernel_bits_agree_within_classes_and_differ_between() -> Non
     differing = (bits[:, None] != bits).mean(axis=2)
     same = unseen.labels[:, None] == unseen.labels
     assert differing[same].mean() < 0.15 and differing[~same].mean() > 0.4
+
+
+def test_supervised_bits_are_those_of_the_whole_matrix_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Greedy spectral relaxation as Liu et al. 2012 write it, with every pair of rows in memory."""
+    from scipy.linalg import eigh
+
+    monkeypatch.setattr(kernels, "_improved", lambda white, left, start: start)
+    seen = clusters(count=60, dim=5, classes=5, spread=1.2)
+    model = fit_kslsh(seen.vectors, 16, 0, seen.labels, anchors=12)
+    likeness = rbf(seen.vectors, model.anchors, float(model.bandwidth[0])).astype(np.float64)
+    likeness -= likeness.mean(axis=0)
+    left = 16 * np.where(seen.labels[:, None] == seen.labels, 1.0, -1.0)
+    for found in (unpacked(model.encode(seen.vectors)) * 2 - 1).T:
+        top = eigh(likeness.T @ left @ likeness, likeness.T @ likeness)[1][:, -1]
+        expected = np.where(likeness @ top > 0, 1, -1)
+        assert abs(expected @ found) == 60, "equal but for the sign of the whole bit"
+        left -= np.outer(expected, expected)
+
+
+def test_the_smooth_sign_makes_supervised_bits_agree_with_the_labels_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = clusters(count=200, dim=8, classes=7, spread=1.5)
+    similar = np.where(seen.labels[:, None] == seen.labels, 1.0, -1.0)
+
+    def loss() -> float:
+        bits = unpacked(fit_kslsh(seen.vectors, 16, 0, seen.labels, anchors=40).encode(seen.vectors)) * 2.0 - 1
+        return float(((bits @ bits.T / 16 - similar) ** 2).mean())
+
+    smooth = loss()
+    monkeypatch.setattr(kernels, "_improved", lambda white, left, start: start)
+    assert smooth < 0.95 * loss()
 
 
 def test_anchors_are_drawn_by_seed() -> None:

@@ -37,8 +37,8 @@ def fit_klsh(vectors: NDArray[np.float32], bits: int, seed: int, anchors: int = 
     whitening = vectors_of[:, useful] / np.sqrt(values[useful]) @ vectors_of[:, useful].T
     few = min(_SUBSET, max(1, len(chosen) // 2))
     subsets = np.stack([np.isin(np.arange(len(chosen)), rng.permutation(len(chosen))[:few]) for _ in range(bits)])
+    # The centred kernel does not see a constant, so weights sum to zero: a new row needs only the anchors' means off.
     weights = whitening @ subsets.T
-    weights -= weights.mean(axis=0)  # takes the mean off a new row of the kernel, as off those of the anchors
     return _kernel_codes("klsh", chosen, bandwidth, weights, means)
 
 
