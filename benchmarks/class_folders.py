@@ -24,6 +24,7 @@ from workbench.descriptors.encoders import Encoder
 from workbench.files import atomic_write
 
 TURNS = ("0", "15", "45", "90", "180", "mirrored")
+LAYOUTS = ("drawn", "by-class")
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"}
 _HALVES = ("train", "test")
 _GREY = 115
@@ -99,23 +100,28 @@ def describe_chips(
     return found
 
 
-def describe_dense(images: Images, encoder: Encoder, cache: Path) -> tuple[Archive, NDArray[np.int64]]:
+def describe_dense(
+    images: Images, encoder: Encoder, cache: Path, layout: str = LAYOUTS[0]
+) -> tuple[Archive, NDArray[np.int64]]:
     """The archive of all images laid side by side, one tile each, and the tile that each image is (n,)."""
-    raster = cache / f"mosaic-{images.key}.tif"
+    order = np.arange(len(images.paths))
+    if layout == "by-class":
+        order = np.array(sorted(order, key=lambda number: (images.labels[number], images.paths[number].name)))
+    raster = cache / f"mosaic-{digest(images.key, layout)}.tif"
     if not raster.is_file():
-        write_mosaic(images, raster)
-    folder = cache / f"dense-{digest(images.key, identity(encoder))}"
+        write_mosaic(images, order, raster)
+    folder = cache / f"dense-{digest(images.key, identity(encoder), layout)}"
     archive = build_archive(raster, folder, tile=images.size, stride=images.size, encoder=encoder)
     across = _across(images)
-    numbers = archive.tiles["row"] // images.size * across + archive.tiles["col"] // images.size
-    tile_of = {int(number): tile for tile, number in enumerate(numbers)}
+    places = archive.tiles["row"] // images.size * across + archive.tiles["col"] // images.size
+    tile_of = {int(order[place]): tile for tile, place in enumerate(places) if place < len(order)}
     lost = [path.name for number, path in enumerate(images.paths) if number not in tile_of]
     if lost:
         raise SystemExit(f"{encoder.name} gave no usable descriptor of {lost[0]}. Leave that image out.")
     return archive, np.array([tile_of[number] for number in range(len(images.paths))])
 
 
-def write_mosaic(images: Images, path: Path) -> None:
+def write_mosaic(images: Images, order: NDArray[np.int64], path: Path) -> None:
     """Lay all images side by side, row by row, in one GeoTIFF; what is left over of the last row is grey."""
     across, size = _across(images), images.size
     down = math.ceil(len(images.paths) / across)
@@ -124,8 +130,8 @@ def write_mosaic(images: Images, path: Path) -> None:
     with atomic_write(path) as aside, rasterio.open(aside, "w", driver="GTiff", **shape, **blocks) as file:
         for row in range(down):
             strip = np.full((3, size, across * size), _GREY, np.uint8)
-            for col, number in enumerate(range(row * across, min((row + 1) * across, len(images.paths)))):
-                strip[:, :, col * size : (col + 1) * size] = images.pixels(number)
+            for col, number in enumerate(order[row * across : (row + 1) * across]):
+                strip[:, :, col * size : (col + 1) * size] = images.pixels(int(number))
             file.write(strip, window=Window(0, row * size, across * size, size))
 
 

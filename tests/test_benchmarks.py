@@ -70,6 +70,18 @@ def test_classes_that_nobody_could_confuse_have_perfect_figures(tmp_path: Path) 
     assert all(row["map_low"] <= row["map_high"] for row in found["intervals"])
 
 
+@pytest.mark.parametrize("layout", ["drawn", "by-class"])
+def test_each_image_is_the_tile_it_was_laid_at(tmp_path: Path, layout: str) -> None:
+    from class_folders import describe_dense, find_images
+
+    images = find_images(write_images(tmp_path / "images", 5, spread=30), 64, seed=1)
+    archive, tiles = describe_dense(images, MeanColour(), tmp_path, layout)
+    for number in range(len(images.paths)):
+        np.testing.assert_array_equal(archive.pixels(int(tiles[number])), images.pixels(number))
+    laid = images.labels[np.argsort(tiles)]
+    assert (np.diff(laid) >= 0).all() == (layout == "by-class")
+
+
 def test_the_figures_equal_those_counted_by_another_library(tmp_path: Path) -> None:
     images = write_images(tmp_path / "images", 6, spread=60)
     found = retrieve(images, "--codes", "--paths", "chip", "--turned", "0")
