@@ -82,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rounds.append(plain(network, given.raster, windows))
     figures = summary(archives, rounds) | {
         "raster": given.raster.name,
-        "encoder": given.encoder,
+        "encoder": given.encoder.partition(":")[0],
+        "orientations": given.orientations,
         "tile": given.tile,
         "stride": given.stride,
         "plain_tiles": len(windows),
