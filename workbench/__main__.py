@@ -46,6 +46,7 @@ def _build(options: argparse.Namespace) -> None:
         tile_m=options.tile_m,
         encoder=options.encoder,
         weights=options.weights,
+        orientations=options.orientations,
     )
 
 
@@ -134,8 +135,8 @@ def _demo(options: argparse.Namespace) -> None:
             tile=options.tile,
             stride=options.stride,
             least=options.least,
-            encoder=options.encoder or ("mobilenet_v2" if weights else "texture"),
-            weights=weights,
+            encoder=options.encoder or "aerial",
+            weights=None if options.encoder in (None, "aerial") else weights,
             unet_weights=weights,
             unet_encoder="mobilenet_v2" if weights else "small",
             minutes=options.minutes or 12.0,
@@ -183,9 +184,8 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--tile", type=int, nargs="+", help="tile size(s) in pixels [256]")
     build.add_argument("--stride", type=int, help="pixels between tiles [half a tile]")
     build.add_argument("--tile-m", type=float, help="tile size in metres instead")
-    build.add_argument(
-        "--encoder", help="texture, mobilenet_v2, resnet18 ... [mobilenet_v2 with weights, else texture]"
-    )
+    build.add_argument("--encoder", help="aerial, texture, mobilenet_v2, resnet18, timm/NAME ... [aerial]")
+    build.add_argument("--orientations", type=int, choices=(1, 4, 8), help="average each descriptor over so many [1]")
     build.add_argument("--weights", type=Path, help="file of the encoder's weights")
     build.add_argument("--bands", nargs="+", help="bands by name or number, as red green blue")
     build.add_argument("--nodata", type=float, help="value that means no data, where the file does not say")
@@ -255,7 +255,7 @@ def _add_demo_verbs(verbs: Any) -> None:
     demo.add_argument("--tile", type=int, default=256)
     demo.add_argument("--stride", type=int, default=128)
     demo.add_argument("--least", type=float, default=0.1, help="share of a tile that makes it positive [0.1]")
-    demo.add_argument("--encoder", help="of the search [mobilenet_v2 where its weights are found, else texture]")
+    demo.add_argument("--encoder", help="of the search [aerial]")
     demo.add_argument(
         "--weights", type=Path, help="MobileNetV2 weights [torch hub cache, or a folder weights/ near the imagery]"
     )

@@ -194,7 +194,7 @@ def test_networks_of_timm_that_see_the_whole_block_or_do_not_exist_are_refused(
 
 def test_an_encoder_of_ones_own_needs_no_base_class() -> None:
     assert isinstance(MeanColour(), Encoder) and isinstance(TextureEncoder(), Encoder)
-    assert isinstance(load_encoder(), TextureEncoder)
+    assert isinstance(load_encoder("texture"), TextureEncoder)
 
 
 @pytest.mark.slow

@@ -79,7 +79,7 @@ class Plan:
     stride: int = 128
     least: float = 0.1
     open_name: str | None = "open ground"
-    encoder: str = "texture"
+    encoder: str = "aerial"
     weights: Path | None = None
     unet_encoder: str = "mobilenet_v2"
     unet_weights: Path | None = None

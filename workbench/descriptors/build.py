@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
@@ -28,7 +29,7 @@ from workbench.descriptors.manifest import (
     renew_entry,
     write_manifest,
 )
-from workbench.descriptors.networks import cached_weights
+from workbench.descriptors.memory import kept_memory
 from workbench.errors import ArchiveInvalid, ArchiveMismatch, QueryInvalid, RasterUnreadable
 from workbench.files import format_bytes, require_space
 from workbench.imagery.grid import TILE_DTYPE, TileGrid
@@ -40,6 +41,8 @@ from workbench.jobs import Progress, format_seconds, shown_progress
 
 log = logging.getLogger(__name__)
 _LEAST_DATA = 0.5
+_PIECE = 512
+_CACHE_MB = 256
 _SHOWN_SKIPPED = 5
 Placed = list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]
 """The tiles that start in a block: per size, first rows and first columns."""
@@ -81,7 +84,7 @@ def build_archive(
         tile_m: tile size on the ground in metres instead; rasters of several resolutions are then seen at the
             coarsest of them.
         encoder: a name (see `load_encoder`) or an encoder of one's own. When None: that of the archive if there is one,
-            else mobilenet_v2 where its ImageNet weights are given or cached on this machine, else texture.
+            else aerial, the one shipped with the program.
         weights: file of the encoder's weights.
         orientations: average each descriptor over 4 or 8 orientations, at 4 or 8 times the cost. When None: as the
             archive if there is one, else 1.
@@ -98,13 +101,8 @@ def build_archive(
     if not isinstance(imagery, Imagery):
         imagery = open_imagery(imagery)
     folder = Path(folder)
-    note = ""
-    if encoder is None:
-        encoder, weights, note = _default_encoder(folder, weights)
-    if isinstance(encoder, str):
-        if orientations is None:
-            orientations = read_manifest(folder).orientations if (folder / "manifest.json").is_file() else 1
-        encoder = load_encoder(encoder, weights, orientations=orientations)
+    if encoder is None or isinstance(encoder, str):
+        encoder, weights = _encoder(folder, encoder, weights, orientations)
     grid = _grid(imagery, tile, stride, tile_m)
     asked = new_manifest(encoder, None if weights is None else Path(weights), grid, ())
     manifest = _joined_manifest(folder, asked, imagery)
@@ -113,14 +111,13 @@ def build_archive(
     todo = [batch for batch in manifest.batches() if not _committed(folder, manifest, batch)]
     with shown_progress(progress) as shown:
         if todo:
-            if note:
-                shown.say(note)
             estimate = estimate_archive(ordered, manifest, encoder, todo)
             shown.say(estimate.text())
             require_space(folder, estimate.bytes, "The archive")
             folder.mkdir(parents=True, exist_ok=True)
             write_manifest(folder, replace(manifest, complete=False))
-            _encode_batches(folder, manifest, ordered, encoder, todo, shown)
+            with kept_memory():
+                _encode_batches(folder, manifest, ordered, encoder, todo, shown)
         _remove_leftovers(folder, manifest)
         manifest = replace(manifest, complete=True)
         write_manifest(folder, manifest)
@@ -131,29 +128,24 @@ def build_archive(
     return archive
 
 
-def _default_encoder(folder: Path, weights: str | Path | None) -> tuple[str, str | Path | None, str]:
-    """Name, weights, and what to tell the user once when nothing better than statistics is at hand."""
-    if (folder / "manifest.json").is_file():
-        manifest = read_manifest(folder)
-        return manifest.encoder, weights or manifest.weights_path, ""
-    if weights is not None or cached_weights("mobilenet_v2"):
-        return "mobilenet_v2", weights, ""
-    return (
-        "texture",
-        None,
-        (
-            "There are no ImageNet weights on this machine, so tiles are described by colour and texture, the best that needs "
-            "none. encoder='mobilenet_v2' downloads a better descriptor (14 MB), or takes it from weights=PATH."
-        ),
-    )
+def _encoder(
+    folder: Path, name: str | None, weights: str | Path | None, orientations: int | None
+) -> tuple[Encoder, str | Path | None]:
+    """The encoder that was asked for, or else the archive's own, or else the shipped one; and where its weights are."""
+    manifest = read_manifest(folder) if (folder / "manifest.json").is_file() else None
+    if name is None and weights is not None and manifest is None:
+        raise QueryInvalid(f"{Path(weights).name} was given without a name. Say whose weights they are with encoder=.")
+    if name is None and manifest is not None:
+        name, weights = manifest.encoder, weights or manifest.weights_path
+    if orientations is None:
+        orientations = 1 if manifest is None else manifest.orientations
+    return load_encoder(name or "aerial", weights, orientations=orientations), weights
 
 
 def estimate_archive(imagery: Imagery, manifest: Manifest, encoder: Encoder, todo: list[Batch]) -> Estimate:
-    """Tiles, time and disk that the batches of ``todo`` will take, measured on one block from the middle of the first."""
-    raster = imagery[todo[0].raster]
-    entry = manifest.rasters[todo[0].raster]
-    block = manifest.block_of(todo[0].raster)
-    side = min(block, raster.height, raster.width)
+    """Tiles, time and disk that the batches of ``todo`` will take, measured on a piece of the middle of the first raster."""
+    raster, entry = imagery[todo[0].raster], manifest.rasters[todo[0].raster]
+    side = min(round(_PIECE * entry.scale), raster.height, raster.width)
     window = Window((raster.width - side) // 2, (raster.height - side) // 2, side, side)
     seconds = []
     for _ in range(2):
@@ -163,13 +155,14 @@ def estimate_archive(imagery: Imagery, manifest: Manifest, encoder: Encoder, tod
         except RasterUnreadable as error:
             log.warning("%s", error)
         seconds.append(time.perf_counter() - started)
+    per_pixel = min(seconds) / (side / entry.scale + 2 * encoder.margin) ** 2
+    margins = (1 + 2 * encoder.margin / manifest.block) ** 2
     whole = {batch.raster for batch in todo}
     tiles = sum(manifest.grid.count(imagery[position]) for position in whole)
     pixels = sum(imagery[position].width * imagery[position].height for position in whole)
     share = len(todo) / max(1, sum(batch.raster in whole for batch in manifest.batches()))
-    per_pixel = min(seconds) / side**2
     size = int(share * (tiles * (manifest.dim * 2 + TILE_DTYPE.itemsize) + pixels / 4)) + 1_000_000
-    return Estimate(int(tiles * share), share * per_pixel * pixels, size)
+    return Estimate(int(tiles * share), share * per_pixel * margins * pixels / entry.scale**2, size)
 
 
 def _grid(
@@ -257,7 +250,8 @@ def _read_ahead(manifest: Manifest, imagery: Imagery, encoder: Encoder, todo: li
         bottom = max(int(rows[-1]) + size for size, rows, _ in placed)
         entry = manifest.rasters[batch.raster]
         window = Window(left, top, right - left, bottom - top)
-        return read_block(imagery[batch.raster], window, entry.scale, encoder, entry.stretch)
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):  # a twentieth of all memory otherwise
+            return read_block(imagery[batch.raster], window, entry.scale, encoder, entry.stretch)
 
     with ThreadPoolExecutor(1, "reading") as reader:
         ahead: Future[Block] | None = None

@@ -46,14 +46,14 @@ class Encoder(Protocol):
         """Mean features of windows (n, raw) to descriptors (n, dim)."""
 
 
-def load_encoder(name: str = "texture", weights: str | Path | None = None, *, orientations: int = 1) -> Encoder:
+def load_encoder(name: str = "aerial", weights: str | Path | None = None, *, orientations: int = 1) -> Encoder:
     """An encoder by name.
 
     Args:
-        name: ``texture`` (needs no weights), a torchvision network (`networks.TORCHVISION`), or ``timm/NAME`` for a
-            convolutional network of timm.
-        weights: state dict of the network (``.pth`` or ``.safetensors``). When None, this machine's caches are looked
-            through, then the library's own download is tried.
+        name: ``aerial`` (shipped with the program), ``texture`` (no weights at all), a torchvision network
+            (`networks.TORCHVISION`), or ``timm/NAME`` for a convolutional network of timm.
+        weights: state dict of the network (``.pth`` or ``.safetensors``). When None, that of the package, else this
+            machine's caches are looked through, then the library's own download is tried.
         orientations: average over 4 or 8 of them, at 4 or 8 times the cost; see `orientations.Oriented`.
 
     Raises:
@@ -73,6 +73,10 @@ def _load(name: str, weights: str | Path | None) -> Encoder:
         from workbench.descriptors.texture import TextureEncoder
 
         return TextureEncoder()
+    if name == "aerial":
+        from workbench.descriptors.aerial import load_aerial
+
+        return load_aerial(weights)
     from workbench.descriptors.networks import TIMM, TORCHVISION, load_timm, load_torchvision
 
     if name.startswith(TIMM):
@@ -80,6 +84,6 @@ def _load(name: str, weights: str | Path | None) -> Encoder:
     if name in TORCHVISION:
         return load_torchvision(name, weights)
     raise WeightsUnavailable(
-        f"There is no encoder {name!r}. Choose texture, {', '.join(TORCHVISION)}, {TIMM}NAME for a network of timm, "
+        f"There is no encoder {name!r}. Choose aerial, texture, {', '.join(TORCHVISION)}, {TIMM}NAME for a network of timm, "
         "or pass your own."
     )

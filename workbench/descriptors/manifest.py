@@ -17,8 +17,8 @@ from workbench.imagery.render import Stretch, fit_stretch
 
 FORMAT = "workbench-archive"
 VERSION = 2
-BLOCK = 2048
-BLOCKS_PER_BATCH = 4
+BLOCK = 1536
+BLOCKS_PER_BATCH = 8
 
 
 @dataclass(frozen=True)

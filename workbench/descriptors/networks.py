@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 
-from workbench.descriptors.folding import folded
+from workbench.descriptors.folding import folded, fused
 from workbench.descriptors.weights import hash_of, load_into, read_state_dict
 from workbench.errors import WeightsUnavailable
 from workbench.jobs import cpu_threads
@@ -74,17 +73,19 @@ class NetworkEncoder:
         mean, std = normalisation
         dtype = "bfloat16" if self._bfloat16 else "float32"
         self.preprocessing: dict[str, object] = {"mean": list(mean), "std": list(std), "dtype": dtype}
+        self._dtype = torch.bfloat16 if self._bfloat16 else torch.float32
         self._mean, self._std = (torch.tensor(values, device=self._device)[:, None, None] for values in (mean, std))
-        body = body.eval().requires_grad_(False)
-        self._body = body.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        body = body.eval().requires_grad_(False).to(self._device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._body = fused(body) if self._device == "cpu" else body
         self._head = None if head is None else head.eval().requires_grad_(False)
 
     def features(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """The network's last feature map, (3, rows, cols) to (raw, rows / stride, cols / stride)."""
         torch.set_num_threads(cpu_threads())
         batch = torch.from_numpy(pixels)[None].to(self._device, memory_format=torch.channels_last)
-        with torch.inference_mode(), self._precision():
-            cells = self._body((batch - self._mean) / self._std)[0]
+        with torch.inference_mode():
+            batch = batch.sub(self._mean).div_(self._std).to(self._dtype)
+            cells = self._body(batch)[0]
         return cells.float().cpu().numpy()  # type: ignore[no-any-return]
 
     def finish(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -93,9 +94,6 @@ class NetworkEncoder:
             return pooled
         with torch.inference_mode():
             return self._head(torch.from_numpy(np.ascontiguousarray(pooled))).numpy()  # type: ignore[no-any-return]
-
-    def _precision(self) -> AbstractContextManager[object]:
-        return torch.autocast(self._device, torch.bfloat16) if self._bfloat16 else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -171,16 +169,11 @@ def load_timm(name: str, weights: str | Path | None = None) -> NetworkEncoder:
         weights: a state dict; when None, timm's own weights are taken from its cache or downloaded.
 
     Raises:
-        WeightsUnavailable: timm is not installed, has no such network, it is not convolutional, or its weights are not
-            to be had.
+        WeightsUnavailable: timm has no such network, it is not convolutional, or its weights are not to be had.
     """
     short = name.removeprefix(TIMM)
-    try:
-        import timm
-    except ImportError as error:
-        raise WeightsUnavailable(
-            f"{name} needs timm, which is not installed. Run: pip install 'aerial-workbench[models]'."
-        ) from error
+    import timm
+
     if not timm.is_model(short):
         near = ", ".join(timm.list_models(f"*{short.split('.')[0][:8]}*")[:5]) or "see timm.list_models()"
         raise WeightsUnavailable(f"timm has no network {short!r}. Choose another, for instance {near}.")
