@@ -188,7 +188,7 @@ class Archive:
         path = quicklook_path(self.folder, self.manifest.rasters[raster])
         return path if path.is_file() else None
 
-    def _lone_chips(self, count: int = 48) -> NDArray[np.float32]:
+    def _lone_chips(self, count: int = 96) -> NDArray[np.float32]:
         """Uncentred descriptors of some of the archive's own tiles, seen as chips without surroundings."""
         chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
         found = []
