@@ -314,6 +314,12 @@ def test_a_stack_and_declared_no_data_are_reopened_as_they_were(tmp_path: Path) 
     assert not again.problems and again.imagery[0].bands == imagery[0].bands and again.imagery[0].user_nodata
 
 
+def test_weights_without_a_name_are_refused(imagery: Imagery, tmp_path: Path) -> None:
+    with pytest.raises(QueryInvalid, match=r"w\.pth was given without a name.*encoder="):
+        build_archive(imagery, tmp_path / "a", weights=tmp_path / "w.pth", progress=Progress())
+    assert not (tmp_path / "a").exists()
+
+
 def test_drift_is_nothing_at_first_shown_when_much_is_added_and_gone_after_refit(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

@@ -17,7 +17,7 @@ from small_archives import MeanColour
 from small_rasters import patchwork
 
 from workbench.descriptors.encoders import Encoder, load_encoder
-from workbench.descriptors.networks import TORCHVISION, cached_weights
+from workbench.descriptors.networks import IMAGENET, TORCHVISION, cached_weights
 from workbench.descriptors.orientations import back, turn
 from workbench.descriptors.texture import TextureEncoder
 from workbench.descriptors.weights import read_state_dict
@@ -190,6 +190,30 @@ def test_networks_of_timm_that_see_the_whole_block_or_do_not_exist_are_refused(
         load_encoder("timm/resnet10t.c3_in1k")
     with pytest.raises(WeightsUnavailable, match="cannot see blocks of any size"):
         load_encoder("timm/vit_tiny_patch16_224", tmp_path / "vit.safetensors")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+def test_folded_and_fused_a_network_gives_the_features_of_the_plain_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.descriptors.networks.has_bfloat16", lambda device: False)
+    drawn = torch.Generator().manual_seed(1)
+    state = random_state(name)
+    for key, value in state.items():  # as after a training: statistics that are not 0 and 1
+        if key.endswith("running_mean"):
+            value.normal_(0, 0.2, generator=drawn)
+        elif key.endswith("running_var"):
+            value.uniform_(0.3, 2, generator=drawn)
+    save_file(state, tmp_path / "w.safetensors")
+    pixels = (patchwork(96, 96) / 255).astype(np.float32)
+    found = load_encoder(name, tmp_path / "w.safetensors").features(pixels)
+    model = torchvision.models.get_model(name, weights=None).eval()
+    model.load_state_dict(state)
+    body = model.features if name == "mobilenet_v2" else torch.nn.Sequential(*list(model.children())[:-2])
+    mean, std = (torch.tensor(values)[:, None, None] for values in IMAGENET)
+    with torch.inference_mode():
+        plain = body(((torch.from_numpy(pixels) - mean) / std)[None])[0].numpy()
+    assert plain.std() > 0 and np.abs(found - plain).max() < 1e-3 * plain.std() + 1e-5
 
 
 def test_an_encoder_of_ones_own_needs_no_base_class() -> None:

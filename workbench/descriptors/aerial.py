@@ -11,8 +11,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from workbench.descriptors.networks import Geometry, NetworkEncoder
-from workbench.descriptors.weights import hash_of, read_state_dict
-from workbench.errors import WeightsUnavailable
+from workbench.descriptors.weights import hash_of, load_into, read_state_dict
 from workbench.files import atomic_write
 
 NAME = "aerial"
@@ -56,7 +55,12 @@ class AerialHead(nn.Module):
     def forward(self, pooled: Tensor) -> Tensor:
         """Square roots, then one linear layer, in single precision."""
         with torch.autocast(pooled.device.type, enabled=False):
-            return self.linear(torch.sqrt(pooled.float().clamp(min=0) + _LEAST))  # type: ignore[no-any-return]
+            return self.linear(self.roots(pooled))  # type: ignore[no-any-return]
+
+    @staticmethod
+    def roots(pooled: Tensor) -> Tensor:
+        """What the linear layer takes, float32 (n, 1280)."""
+        return torch.sqrt(pooled.float().clamp(min=0) + _LEAST)
 
 
 def load_aerial(weights: str | Path | None = None) -> NetworkEncoder:
@@ -68,16 +72,9 @@ def load_aerial(weights: str | Path | None = None) -> NetworkEncoder:
     Raises:
         WeightsUnavailable: it is no such file.
     """
-    path = Path(weights) if weights is not None else WEIGHTS
-    state = read_state_dict(path)
+    state = read_state_dict(weights if weights is not None else WEIGHTS)
     network = AerialNetwork()
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsUnavailable(
-            f"{path.name} holds no weights of the aerial encoder ({str(error).splitlines()[-1].strip()[:160]}). "
-            "Leave weights out to use those of the package."
-        ) from error
+    load_into(network, state, NAME)
     from workbench.descriptors.folding import folded
 
     geometry = Geometry(DIM, STRIDE, MARGIN)

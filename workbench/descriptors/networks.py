@@ -171,9 +171,9 @@ def load_timm(name: str, weights: str | Path | None = None) -> NetworkEncoder:
     Raises:
         WeightsUnavailable: timm has no such network, it is not convolutional, or its weights are not to be had.
     """
-    short = name.removeprefix(TIMM)
     import timm
 
+    short = name.removeprefix(TIMM)
     if not timm.is_model(short):
         near = ", ".join(timm.list_models(f"*{short.split('.')[0][:8]}*")[:5]) or "see timm.list_models()"
         raise WeightsUnavailable(f"timm has no network {short!r}. Choose another, for instance {near}.")

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ _HELD_OUT = 1000
 _MOSAICS = 0.5
 _AVERAGE = 0.998
 _FROZEN_STAGES = 3
+_PART = 50
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ def train(
     Half of the batches are mosaics of 2 x 2 crops, of which each quarter is pooled on its own: so a window of a large
     block is learned to look like the same window alone. Normalisation layers keep their statistics, and the first
     layers, down to an eighth of the resolution, their weights: they see edges and colours, and their gradients would
-    take half of the time. What is kept is the running mean of the weights (Polyak and Juditsky 1992).
+    take half of the time. What is kept is the running mean of the weights (Polyak and Juditsky 1992), averaged with those
+    at the start: what was known of other imagery is then not lost (Wortsman et al. 2022, "Robust fine-tuning of zero-shot
+    models").
 
     Args:
         crops: uint8 (n, side, side, 3), the side a multiple of 32.
@@ -136,12 +140,8 @@ def distance(answers: Tensor, wanted: Tensor) -> Tensor:
 @torch.inference_mode()
 def held_out(student: AerialNetwork, crops: NDArray[np.uint8], wanted: NDArray[np.float32]) -> str:
     """How well the student answers for crops it never saw: cosine, and how many of the teachers' ten nearest it finds."""
-    found = torch.cat(
-        [_whole(student, normalised(crops[at : at + 50], NORMALISATION)) for at in range(0, len(crops), 50)]
-    )
-    turns = torch.cat(
-        [_whole(student, turned(normalised(crops[at : at + 50], NORMALISATION), 1)) for at in range(0, len(crops), 50)]
-    )
+    found = torch.cat([_whole(student, pixels) for pixels in _parts(crops)])
+    turns = torch.cat([_whole(student, turned(pixels, 1)) for pixels in _parts(crops)])
     cosine = F.cosine_similarity(found, torch.from_numpy(wanted)).mean()
     same = F.cosine_similarity(found - found.mean(dim=0), turns - found.mean(dim=0)).mean()
     neighbours = [_nearest(each) for each in (found.numpy(), wanted)]
@@ -167,29 +167,27 @@ def _answers(student: AerialNetwork, crops: NDArray[np.uint8], drawn: np.random.
         return _whole(student, pixels)
     side = pixels.shape[-1]
     mosaics = pixels.reshape(-1, 2, 2, 3, side, side).permute(0, 3, 1, 4, 2, 5).reshape(-1, 3, 2 * side, 2 * side)
-    with torch.autocast("cpu", torch.bfloat16):
-        cells = student.body(mosaics.contiguous(memory_format=torch.channels_last))
+    cells = _cells(student, mosaics)
     half = cells.shape[-1] // 2
-    quarters = cells.float().reshape(len(cells), -1, 2, half, 2, half).mean(dim=(3, 5)).permute(0, 2, 3, 1)
+    quarters = cells.reshape(len(cells), -1, 2, half, 2, half).mean(dim=(3, 5)).permute(0, 2, 3, 1)
     return student.head(quarters.reshape(len(crops), -1))  # type: ignore[no-any-return]
 
 
 def _whole(student: AerialNetwork, pixels: Tensor) -> Tensor:
+    return student.head(_cells(student, pixels).mean(dim=(2, 3)))  # type: ignore[no-any-return]
+
+
+def _cells(student: AerialNetwork, pixels: Tensor) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16):
-        cells = student.body(pixels.contiguous(memory_format=torch.channels_last))
-    return student.head(cells.float().mean(dim=(2, 3)))  # type: ignore[no-any-return]
+        return student.body(pixels.contiguous(memory_format=torch.channels_last)).float()  # type: ignore[no-any-return]
 
 
 @torch.inference_mode()
 def _fit_head(student: AerialNetwork, crops: NDArray[np.uint8], targets: NDArray[np.float32], most: int = 3000) -> None:
     """Start the linear layer at its best for the body as it is: least squares with a small ridge."""
     student.eval()
-    pooled = []
-    for at in range(0, min(most, len(crops)), 50):
-        pixels = normalised(crops[at : at + 50], NORMALISATION).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            pooled.append(student.body(pixels).float().mean(dim=(2, 3)))
-    roots = torch.sqrt(torch.cat(pooled).clamp(min=0) + 1e-3).double()
+    pooled = [_cells(student, pixels).mean(dim=(2, 3)) for pixels in _parts(crops[:most])]
+    roots = student.head.roots(torch.cat(pooled)).double()
     wanted = torch.from_numpy(targets[: len(roots)]).double()
     mean = roots.mean(dim=0)
     centred = roots - mean
@@ -198,6 +196,10 @@ def _fit_head(student: AerialNetwork, crops: NDArray[np.uint8], targets: NDArray
     linear = student.head.linear
     linear.weight.copy_(weights.T)
     linear.bias.copy_(wanted.mean(dim=0) - mean @ weights)
+
+
+def _parts(crops: NDArray[np.uint8]) -> Iterator[Tensor]:
+    return (normalised(crops[at : at + _PART], NORMALISATION) for at in range(0, len(crops), _PART))
 
 
 def _batches(count: int, size: int, drawn: np.random.Generator) -> Iterator[NDArray[np.int64]]:
@@ -227,8 +229,15 @@ class _State:
         for name, value in self.taught():
             self.average[name].lerp_(value.detach(), 1 - _AVERAGE)
 
-    def averaged(self) -> _Swapped:
-        return _Swapped(self)
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The running mean in place of the weights, for a while."""
+        now = {name: value.detach().clone() for name, value in self.taught()}
+        self.use_average()
+        yield
+        with torch.no_grad():
+            for name, value in self.taught():
+                value.copy_(now[name])
 
     def use_average(self, kept: float = 0.0) -> None:
         with torch.no_grad():
@@ -257,19 +266,3 @@ class _State:
             self.average[name], self.start[name] = tensors[f"mean.{name}"], tensors[f"start.{name}"]
             self.optimiser.state[value] = {key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
         return epochs
-
-
-class _Swapped:
-    """The running mean in place of the weights, for a while."""
-
-    def __init__(self, state: _State) -> None:
-        self._state = state
-        self._kept = {name: value.detach().clone() for name, value in state.taught()}
-
-    def __enter__(self) -> None:
-        self._state.use_average()
-
-    def __exit__(self, *_: object) -> None:
-        with torch.no_grad():
-            for name, value in self._state.taught():
-                value.copy_(self._kept[name])
