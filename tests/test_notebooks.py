@@ -29,7 +29,7 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_notebook_on_descriptors_runs_offline_in_under_a_minute(
+def test_the_notebook_on_descriptors_runs_offline_in_90_seconds_of_one_processor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other on a busy machine count as work

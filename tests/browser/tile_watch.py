@@ -23,7 +23,7 @@ _THERE = """(root, least) => {
     && tiles.every((tile) => tile.classList.contains("leaflet-tile-loaded"));
 }"""
 
-_TOLD_MS = 500
+_TOLD_MS = 400
 """After a move people look, and the kernel is told of it: what comes of that must not fall into the next measurement."""
 
 _FADED_IN = (
