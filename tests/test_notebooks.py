@@ -29,7 +29,7 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_notebook_on_descriptors_runs_offline_in_90_seconds_of_one_processor(
+def test_the_notebook_on_descriptors_runs_offline_in_under_a_minute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other on a busy machine count as work
@@ -42,5 +42,5 @@ def test_the_notebook_on_descriptors_runs_offline_in_90_seconds_of_one_processor
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(pictures) == 8
     assert not [output["text"] for output in outputs if output.get("name") == "stderr"]
-    # Not the clock on the wall, which measures what else the machine does; of a minute of two cores, three quarters.
-    assert float(outputs[-1]["data"]["text/plain"]) < 90
+    # The processor's time and not the clock on the wall, which measures what else the machine does.
+    assert float(outputs[-1]["data"]["text/plain"]) < 60
