@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -17,27 +18,19 @@ from workbench.files import atomic_write
 NAME = "aerial"
 WEIGHTS = Path(__file__).parent / "aerial.safetensors"
 ARCHITECTURE = "efficientnet_lite0"
-DIM, RAW, STRIDE, MARGIN = 512, 1280, 32, 288
+DIM, STRIDE, MARGIN = 512, 32, 288
 NORMALISATION = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _FORMAT = "aerial-encoder"
-_LEAST = 1e-3
+_LAST, _MIDDLE = 1280, 192
+_LEAST, _MIDDLE_SCALE = 1e-3, 0.4
 
 
 class AerialNetwork(nn.Module):
-    """EfficientNet-Lite0 without its classifier, and a linear layer on the square roots of the pooled features.
-
-    The body (Tan and Le 2019; the Lite variant leaves out squeeze-and-excitation and swish, so it is plain convolutions
-    and a feature depends on its surroundings only) has 3.4 million weights and timm's names, so that it can be a
-    U-Net's encoder. Square roots make large activations count less (Perronnin et al. 2010, "Improving the Fisher
-    kernel", section 3.2).
-    """
+    """EfficientNet-Lite0 without its classifier, and a linear layer on the pooled features."""
 
     def __init__(self) -> None:
         super().__init__()
-        import timm
-
-        network = timm.create_model(ARCHITECTURE, num_classes=0, global_pool="")
-        self.body: nn.Module = network
+        self.body = AerialBody()
         self.head = AerialHead()
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -45,22 +38,51 @@ class AerialNetwork(nn.Module):
         return self.head(self.body(pixels).mean(dim=(2, 3)))  # type: ignore[no-any-return]
 
 
-class AerialHead(nn.Module):
-    """From mean features (n, 1280) to descriptors (n, 512)."""
+class AerialBody(nn.Module):
+    """EfficientNet-Lite0's last features and, beside them, those of its last but one stage.
+
+    The network (Tan and Le 2019; the Lite variant leaves out squeeze-and-excitation and swish, so it is plain
+    convolutions and a feature depends on its surroundings only) has 3.4 million weights and keeps timm's names, so that
+    it can be a U-Net's encoder. Earlier features know less of ImageNet's classes and more of texture, and both together
+    find more than either (Yosinski et al. 2014, "How transferable are features in deep neural networks?").
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear = nn.Linear(RAW, DIM)
+        import timm
+
+        network: Any = timm.create_model(ARCHITECTURE, num_classes=0, global_pool="")
+        self.conv_stem, self.bn1, self.blocks = network.conv_stem, network.bn1, network.blocks
+        self.conv_head, self.bn2 = network.conv_head, network.bn2
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised RGB (batch, 3, rows, cols) to features (batch, 1280 + 192, rows / 32, cols / 32)."""
+        middle = self.blocks[:-1](self.bn1(self.conv_stem(pixels)))
+        last = self.bn2(self.conv_head(self.blocks[-1](middle)))
+        return torch.cat([last, middle], dim=1)
+
+
+class AerialHead(nn.Module):
+    """From mean features (n, 1472) to descriptors (n, 512)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(_LAST + _MIDDLE, DIM)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Square roots, then one linear layer, in single precision."""
+        """Evened out, then one linear layer, in single precision."""
         with torch.autocast(pooled.device.type, enabled=False):
-            return self.linear(self.roots(pooled))  # type: ignore[no-any-return]
+            return self.linear(self.evened(pooled))  # type: ignore[no-any-return]
 
     @staticmethod
-    def roots(pooled: Tensor) -> Tensor:
-        """What the linear layer takes, float32 (n, 1280)."""
-        return torch.sqrt(pooled.float().clamp(min=0) + _LEAST)
+    def evened(pooled: Tensor) -> Tensor:
+        """What the linear layer takes, float32 (n, 1472).
+
+        Square roots of the last features make large activations count less (Perronnin et al. 2010, "Improving the
+        Fisher kernel", section 3.2). The middle ones have both signs; they are scaled to vary as much in all.
+        """
+        last, middle = pooled.float().split([_LAST, _MIDDLE], dim=1)
+        return torch.cat([torch.sqrt(last.clamp(min=0) + _LEAST), _MIDDLE_SCALE * middle], dim=1)
 
 
 def load_aerial(weights: str | Path | None = None) -> NetworkEncoder:

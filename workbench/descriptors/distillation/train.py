@@ -183,14 +183,14 @@ def _cells(student: AerialNetwork, pixels: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _fit_head(student: AerialNetwork, crops: NDArray[np.uint8], targets: NDArray[np.float32], most: int = 3000) -> None:
+def _fit_head(student: AerialNetwork, crops: NDArray[np.uint8], targets: NDArray[np.float32], most: int = 6000) -> None:
     """Start the linear layer at its best for the body as it is: least squares with a small ridge."""
     student.eval()
     pooled = [_cells(student, pixels).mean(dim=(2, 3)) for pixels in _parts(crops[:most])]
-    roots = student.head.roots(torch.cat(pooled)).double()
-    wanted = torch.from_numpy(targets[: len(roots)]).double()
-    mean = roots.mean(dim=0)
-    centred = roots - mean
+    inputs = student.head.evened(torch.cat(pooled)).double()
+    wanted = torch.from_numpy(targets[: len(inputs)]).double()
+    mean = inputs.mean(dim=0)
+    centred = inputs - mean
     ridge = 0.01 * centred.square().sum() / centred.shape[1] * torch.eye(centred.shape[1], dtype=torch.float64)
     weights = torch.linalg.solve(centred.T @ centred + ridge, centred.T @ wanted)
     linear = student.head.linear
