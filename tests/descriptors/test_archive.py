@@ -13,7 +13,7 @@ from small_archives import MeanColour, contents, rows_of, small_imagery
 from workbench.descriptors import manifest as manifests
 from workbench.descriptors.archive import Archive, open_archive
 from workbench.descriptors.build import build_archive
-from workbench.errors import ArchiveInvalid
+from workbench.errors import ArchiveInvalid, QueryInvalid
 from workbench.jobs import Progress
 
 
@@ -185,3 +185,28 @@ def test_any_outline_is_described_as_the_tile_it_equals(built: Archive) -> None:
 def test_a_chip_alone_is_described_as_the_tile_it_shows(built: Archive) -> None:
     for number in (0, 50, 120):
         assert built.describe_image(built.pixels(number)) @ built.vectors[number] > 0.99
+
+
+def test_a_raster_keeps_the_date_of_its_file_or_the_one_a_user_gave(tmp_path: Path) -> None:
+    imagery = small_imagery(tmp_path / "i", ("north_2019.tif", "south.tif"))
+    archive = build_archive(imagery, tmp_path / "a", tile=64, encoder=MeanColour(), progress=Progress())
+    assert [raster.date for raster in archive.imagery] == ["2019", None]
+    with pytest.raises(QueryInvalid, match=r"no raster 'west.tif'.*north_2019.tif, south.tif"):
+        archive.set_dates({"west.tif": "2020"})
+    with pytest.raises(QueryInvalid, match="is no date"):
+        archive.set_dates({"south.tif": "spring"})
+    archive.set_dates({"south.tif": "2021-06"})
+    assert [raster.date for raster in archive.imagery] == ["2019", "2021-06"]
+    build_archive(imagery, tmp_path / "a", tile=64, encoder=MeanColour(), progress=Progress())
+    assert [raster.date for raster in open_archive(tmp_path / "a").imagery] == ["2019", "2021-06"]
+
+
+def test_P41_an_archive_of_before_dates_takes_them_from_its_files(tmp_path: Path) -> None:
+    imagery = small_imagery(tmp_path / "i", ("north_2019.tif", "south.tif"))
+    build_archive(imagery, tmp_path / "a", tile=64, encoder=MeanColour(), progress=Progress())
+    path = tmp_path / "a" / "manifest.json"
+    values = json.loads(path.read_bytes())
+    for entry in values["rasters"]:
+        del entry["date"]
+    path.write_text(json.dumps(values))
+    assert [raster.date for raster in open_archive(tmp_path / "a").imagery] == ["2019", None]

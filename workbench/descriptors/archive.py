@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from workbench.descriptors.codes.models import CodeModel
 from workbench.descriptors.codes.stored import archive_codes, archive_model, check_archive_codes
 from workbench.descriptors.dense import encode_alone, encode_window
 from workbench.descriptors.encoders import ORIENTATIONS, Encoder, load_encoder
-from workbench.descriptors.manifest import Manifest, RasterEntry, read_manifest, write_manifest
+from workbench.descriptors.manifest import Manifest, RasterEntry, read_manifest, with_dates, write_manifest
 from workbench.errors import ArchiveInvalid, ArchiveMismatch, RasterChanged, RasterRefused, RasterUnreadable
 from workbench.files import sha256
 from workbench.imagery.grid import Tile
@@ -133,6 +133,17 @@ class Archive:
         write_manifest(self.folder, self.manifest)
         for name in ("centring", "vectors", "code_model", "codes"):
             self.__dict__.pop(name, None)
+
+    def set_dates(self, dates: Mapping[str, str]) -> None:
+        """Say when rasters were taken, by name: ``2019``, ``2019-06`` or ``2019-06-03``; kept in the manifest.
+
+        Raises:
+            QueryInvalid: something is no date, or there is no raster of a name; nothing was changed.
+        """
+        self.manifest = with_dates(self.manifest, dates)
+        write_manifest(self.folder, self.manifest)
+        known = zip(self.imagery, self.manifest.rasters, strict=True)
+        self.imagery = Imagery(tuple(replace(raster, date=entry.date or raster.date) for raster, entry in known))
 
     def check(self, *, deep: bool = False) -> tuple[str, ...]:
         """Everything wrong with the imagery, in words; ``deep`` reads every file whole and compares its SHA-256.
@@ -296,7 +307,7 @@ def _find_rasters(manifest: Manifest, imagery: Imagery | str | Path | None) -> t
         if raster is None:
             raster, problem = _reopen(entry)
             problems += problem
-        rasters.append(raster)
+        rasters.append(replace(raster, date=entry.date or raster.date))
     return Imagery(tuple(rasters)), problems
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from workbench.descriptors.encoders import ORIENTATIONS, Encoder
-from workbench.errors import ArchiveInvalid, ArchiveMismatch
+from workbench.errors import ArchiveInvalid, ArchiveMismatch, QueryInvalid
 from workbench.files import sha256, write_json
+from workbench.imagery.dates import days_of
 from workbench.imagery.grid import TileGrid
 from workbench.imagery.rasters import Raster
 from workbench.imagery.render import Stretch, fit_stretch
@@ -38,6 +39,7 @@ class RasterEntry:
         stretch: of all bands.
         nodata: value that means no data.
         user_nodata: the user said so, not the file.
+        date: when it was taken, ISO and as exact as known; None where nobody said, and in archives of before dates.
     """
 
     name: str
@@ -52,6 +54,7 @@ class RasterEntry:
     stretch: Stretch
     nodata: float | None
     user_nodata: bool
+    date: str | None = None
 
     @property
     def content(self) -> str:
@@ -139,6 +142,7 @@ def describe_raster(raster: Raster, grid: TileGrid, stretch: Stretch) -> RasterE
         stretch=stretch,
         nodata=raster.nodata,
         user_nodata=raster.user_nodata,
+        date=raster.date,
     )
 
 
@@ -151,8 +155,9 @@ def renew_entry(entry: RasterEntry, raster: Raster, grid: TileGrid) -> RasterEnt
     _check_bands(entry, raster)
     if raster.fingerprint == entry.fingerprint:
         if _states(raster) == entry.states:
-            return replace(entry, name=raster.name, paths=_absolute(raster))
-        return describe_raster(raster, grid, entry.stretch)
+            return replace(entry, name=raster.name, paths=_absolute(raster), date=entry.date or raster.date)
+        again = describe_raster(raster, grid, entry.stretch)
+        return replace(again, date=entry.date or raster.date)
     return describe_raster(raster, grid, fit_stretch(raster))
 
 
@@ -169,6 +174,21 @@ def _check_bands(entry: RasterEntry, raster: Raster) -> None:
         f"Of {entry.name} the bands {before} were indexed, and {asked} were given. Open it with the same bands, or build "
         "into another folder."
     )
+
+
+def with_dates(manifest: Manifest, dates: Mapping[str, str]) -> Manifest:
+    """The manifest with the dates that a user gives for rasters, by name: ``2019``, ``2019-06`` or ``2019-06-03``.
+
+    Raises:
+        QueryInvalid: something is no date, or there is no raster of a name.
+    """
+    names = [entry.name for entry in manifest.rasters]
+    for name, date in dates.items():
+        days_of(date)
+        if name not in names:
+            raise QueryInvalid(f"There is no raster {name[:80]!r} here. There are {', '.join(names[:9])}.")
+    rasters = tuple(replace(entry, date=dates.get(entry.name, entry.date)) for entry in manifest.rasters)
+    return replace(manifest, rasters=rasters)
 
 
 def new_manifest(encoder: Encoder, weights: Path | None, grid: TileGrid, rasters: tuple[RasterEntry, ...]) -> Manifest:

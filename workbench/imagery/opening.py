@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 import math
 import re
@@ -18,6 +17,7 @@ from rasterio.enums import ColorInterp
 
 from workbench.errors import RasterRefused, RasterUnreadable
 from workbench.imagery import guard
+from workbench.imagery.dates import find_date
 from workbench.imagery.handles import content_fingerprint, dataset_of
 from workbench.imagery.rasters import Band, Imagery, Raster
 
@@ -175,7 +175,7 @@ def _open_raster(
         crs=_crs_name(first),
         nodata=_nodata(name, first, dtype, nodata),
         fingerprint=content_fingerprint(tuple(paths)),
-        date=_date(name, first),
+        date=find_date(name, first.tags()),
         user_nodata=nodata is not None,
         colours=tuple(_colours(first)[band.number - 1].name for band in bands),
         has_overviews=bool(first.overviews(1)),
@@ -249,16 +249,6 @@ def _crs_name(dataset: Any) -> str | None:
         return None
     authority = dataset.crs.to_authority()
     return ":".join(authority) if authority else str(dataset.crs.to_wkt())
-
-
-def _date(name: str, dataset: Any) -> str | None:
-    stamp = dataset.tags().get("TIFFTAG_DATETIME") or dataset.tags().get("ACQUISITIONDATETIME") or ""
-    for text in (re.sub(r"\D", "", stamp)[:8], *re.findall(r"(?<!\d)((?:19|20)\d{6})(?!\d)", name)):
-        try:
-            return datetime.date(int(text[:4]), int(text[4:6]), int(text[6:8])).isoformat()
-        except ValueError:
-            continue
-    return None
 
 
 def _unique(rasters: list[Raster]) -> Iterator[Raster]:

@@ -53,7 +53,7 @@ class Raster:
         crs: ``EPSG:...`` or WKT; None when the raster is not placed on earth: geometry is then in pixels.
         nodata: from the file, or declared by the user.
         fingerprint: name of the content, unchanged when the file moves.
-        date: ISO date of the imagery, if the file says so.
+        date: ISO date of the imagery, or its year alone, if the file's header or name says so.
         user_nodata: ``nodata`` was declared by the user, so GDAL does not know it.
         colours: what the file says each band is (red, green, blue, grey ...).
         alpha: number of an alpha band that GDAL does not take for the mask (it does so for 8 and 16 bits, 2 or 4 bands).
