@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.descriptors.archive import Archive
+from workbench.descriptors.rows import Rows
 from workbench.errors import QueryInvalid, ShapeMismatch
 from workbench.search.index import Hits, Index, Scorer
 
@@ -54,7 +55,7 @@ def test_P06_search_returns_min_k_n_hits(archive: Archive) -> None:
         hits = index.search(query, k)
         assert len(hits) == expected and np.isfinite([hit.score for hit in hits]).all()
     assert len(index.search(query, 5, np.zeros(n, bool))) == 0
-    one = replace(archive, tiles=archive.tiles[:1], raw=archive.raw[:1])
+    one = replace(archive, tiles=archive.tiles[:1], descriptors=Rows([archive.raw[:1]], archive.manifest.dim))
     one.__dict__["vectors"] = archive.vectors[:1]
     assert [hit.number for hit in Index(one).search(query, 5)] == [0]
 

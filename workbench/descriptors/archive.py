@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,12 +16,15 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from workbench.descriptors.batches import Skipped, read_batch, read_record
-from workbench.descriptors.centring import Centring, drift_of, fit_centring, read_centring
+from workbench.descriptors.centring import Centring, centring_name, drift_of, fit_centring, read_centring
 from workbench.descriptors.codes.models import CodeModel
 from workbench.descriptors.codes.stored import archive_codes, archive_model, check_archive_codes
 from workbench.descriptors.dense import encode_alone, encode_window
+from workbench.descriptors.derived import derived_folder, find_derived
 from workbench.descriptors.encoders import ORIENTATIONS, Encoder, load_encoder
 from workbench.descriptors.manifest import Manifest, RasterEntry, read_manifest, with_dates, write_manifest
+from workbench.descriptors.rows import Rows
+from workbench.descriptors.tiles import tiles_digest, tiles_within
 from workbench.errors import ArchiveInvalid, ArchiveMismatch, RasterChanged, RasterRefused, RasterUnreadable
 from workbench.files import sha256
 from workbench.imagery.grid import Tile
@@ -39,7 +44,7 @@ class Archive:
         manifest: encoder, grid and rasters.
         imagery: the rasters, in the order that ``tiles["raster"]`` counts them.
         tiles: structured array (n,) of raster, row, col, size.
-        raw: descriptors as pooled, float16 (n, dim); centred ones come from `vectors`.
+        descriptors: as pooled, float16 (n, dim), in parts on disk; None in an archive of codes only. See `raw`.
         skipped: tiles that could not be indexed, and why.
         problems: what is wrong with the imagery now, in words.
     """
@@ -48,7 +53,7 @@ class Archive:
     manifest: Manifest
     imagery: Imagery
     tiles: NDArray[Any]
-    raw: NDArray[np.float16]
+    descriptors: Rows | None
     skipped: tuple[Skipped, ...]
     without_data: int
     problems: tuple[str, ...]
@@ -86,16 +91,61 @@ class Archive:
             check_encoder(self.manifest, self._encoder)
         return self._encoder
 
+    @property
+    def has_descriptors(self) -> bool:
+        """Whether descriptors are stored; an archive of codes only has none."""
+        return self.descriptors is not None
+
+    @property
+    def raw(self) -> Rows:
+        """Descriptors as pooled, float16 (n, dim), read from disk as they are asked for; centred: `vectors_of`.
+
+        Raises:
+            ArchiveInvalid: the archive holds codes only.
+        """
+        if self.descriptors is None:
+            raise ArchiveInvalid(
+                f"{self.folder} holds codes only, and descriptors were asked for. Search it by its codes, or open the "
+                "archive that it was made from."
+            )
+        return self.descriptors
+
+    @cached_property
+    def identity(self) -> str:
+        """Tells this archive's tiles and descriptors from any other's: 32 hexadecimal digits."""
+        manifest = self.manifest
+        parts = [manifest.encoder, manifest.weights_hash, manifest.orientations, tiles_digest(self.tiles)]
+        parts += [entry.content for entry in manifest.rasters]
+        return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+    @cached_property
+    def derived(self) -> Path:
+        """Where files made from the archive are written: in it, or in the user's own folder where it is read-only."""
+        return derived_folder(self.folder, self.identity)
+
+    def find_derived(self, name: str) -> Path:
+        """A derived file, where it is or would be written: the archive's own where it has one."""
+        return find_derived(self.folder, self.derived, name)
+
     @cached_property
     def centring(self) -> Centring:
         """The mean that is taken off every descriptor; fitted once and frozen until `refit`."""
-        found = read_centring(self.folder, self.manifest.centring, self.manifest.dim)
-        return found or fit_centring(self.folder, self.raw, self._lone_chips(), self.manifest)
+        path = self.find_derived(centring_name(self.manifest.centring))
+        found = read_centring(path, self.manifest.dim)
+        return found or fit_centring(path, self.raw, self._lone_chips(), standardise=self.manifest.standardise)
 
     @cached_property
     def vectors(self) -> NDArray[np.float32]:
-        """Centred descriptors of unit length, float32 (n, dim): their dot product is the cosine."""
+        """Centred descriptors of unit length, float32 (n, dim), all in memory: for archives that are small."""
         return self.centring.apply(np.asarray(self.raw))
+
+    def vectors_of(self, numbers: NDArray[np.integer[Any]] | Sequence[int]) -> NDArray[np.float32]:
+        """Centred descriptors of unit length of some tiles, float32 (m, dim): their dot product is the cosine.
+
+        Raises:
+            ArchiveInvalid: the archive holds codes only.
+        """
+        return self.centring.apply(self.raw[np.asarray(numbers, np.int64)])
 
     @property
     def drift(self) -> float:
@@ -105,7 +155,7 @@ class Archive:
     @cached_property
     def code_model(self) -> CodeModel:
         """What turns centred descriptors into codes; fitted once and frozen until `refit`."""
-        return archive_model(self.folder, self.manifest, self.raw, self.centring)
+        return archive_model(self.find_derived, self.manifest, self.raw, self.centring)
 
     @cached_property
     def codes(self) -> NDArray[np.uint8]:
@@ -114,7 +164,7 @@ class Archive:
         Raises:
             ArchiveInvalid: the stored codes are damaged; the message names the file.
         """
-        return archive_codes(self.folder, self.manifest, self.tiles, self.raw, self.centring, self.code_model)
+        return archive_codes(self.find_derived, self.manifest, self.tiles, self.raw, self.centring, self.code_model)
 
     def refit(self, *, code_kind: str | None = None, code_bits: int | None = None) -> None:
         """Fit centring and codes anew, for instance after rasters were added; descriptors stay as they are.
@@ -163,6 +213,10 @@ class Archive:
                 )
         return tuple(found)
 
+    def tiles_within(self, raster: int, left: float, top: float, right: float, bottom: float) -> NDArray[np.int64]:
+        """Tiles whose centre lies in a rectangle of a raster's pixels, ascending; see `tiles.tiles_within`."""
+        return tiles_within(self.tiles, raster, left, top, right, bottom)
+
     def tile(self, number: int) -> Tile:
         """The tile in row ``number`` of the archive."""
         raster, row, col, size = self.tiles[number].item()
@@ -196,7 +250,7 @@ class Archive:
 
     def quicklook(self, raster: int) -> Path | None:
         """The small copy of a raster that has no overviews of its own."""
-        path = quicklook_path(self.folder, self.manifest.rasters[raster])
+        path = self.find_derived(quicklook_name(self.manifest.rasters[raster]))
         return path if path.is_file() else None
 
     def _lone_chips(self, count: int = 96) -> NDArray[np.float32]:
@@ -269,7 +323,15 @@ def open_archive(
     for problem in problems:
         log.warning("%s", problem)
     return Archive(
-        folder, manifest, rasters, _joined(tiles), _joined(raw), tuple(skipped), without_data, tuple(problems), encoder
+        folder,
+        manifest,
+        rasters,
+        _joined(tiles),
+        Rows(raw, manifest.dim),
+        tuple(skipped),
+        without_data,
+        tuple(problems),
+        encoder,
     )
 
 
@@ -286,9 +348,9 @@ def check_encoder(manifest: Manifest, encoder: Encoder) -> None:
         )
 
 
-def quicklook_path(folder: Path, entry: RasterEntry) -> Path:
-    """Where the small copy of a raster is kept."""
-    return folder / "derived" / f"quicklook-{entry.fingerprint[:16]}.tif"
+def quicklook_name(entry: RasterEntry) -> str:
+    """Name of the small copy of a raster among the derived files."""
+    return f"quicklook-{entry.fingerprint[:16]}.tif"
 
 
 def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:

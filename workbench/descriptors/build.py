@@ -15,10 +15,11 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from workbench.descriptors.archive import Archive, open_archive, quicklook_path
+from workbench.descriptors.archive import Archive, open_archive, quicklook_name
 from workbench.descriptors.batches import Skipped, read_record, write_batch
 from workbench.descriptors.centring import MUCH_DRIFT
 from workbench.descriptors.dense import Block, FeatureMap, encode_block, encode_window, read_block
+from workbench.descriptors.derived import FOLDER
 from workbench.descriptors.encoders import Encoder, load_encoder
 from workbench.descriptors.manifest import (
     Batch,
@@ -347,19 +348,20 @@ def _tiles_in(manifest: Manifest, raster: Raster, batch: Batch) -> int:
 
 
 def _write_quicklooks(folder: Path, manifest: Manifest, imagery: Imagery, progress: Progress) -> None:
-    (folder / "derived").mkdir(exist_ok=True)
+    derived = folder / FOLDER
+    derived.mkdir(exist_ok=True)
     wanted = [
         (raster, entry)
         for raster, entry in zip(imagery, manifest.rasters, strict=True)
         if not raster.has_overviews
         and max(raster.width, raster.height) > 2048
-        and not quicklook_path(folder, entry).is_file()
+        and not (derived / quicklook_name(entry)).is_file()
     ]
     if wanted:
         progress.begin("quick-look copies", len(wanted), "rasters")
     for raster, entry in wanted:
         try:
-            write_quicklook(raster, entry.stretch, quicklook_path(folder, entry), progress)
+            write_quicklook(raster, entry.stretch, derived / quicklook_name(entry), progress)
         except RasterUnreadable as error:
             progress.say(f"No quick-look copy: {error}")
         progress.advance()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.descriptors.batches import BAD_ARRAY
-from workbench.descriptors.manifest import Manifest
+from workbench.descriptors.rows import Rows
 from workbench.errors import ArchiveInvalid
 from workbench.files import atomic_write
 
@@ -37,7 +37,7 @@ class Centring:
         return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)  # type: ignore[no-any-return]
 
 
-def drift_of(centring: Centring, raw: NDArray[np.float16]) -> float:
+def drift_of(centring: Centring, raw: Rows) -> float:
     """How far the descriptors' mean has moved since the centring was fitted, in units of their spread around it.
 
     Args:
@@ -53,13 +53,17 @@ def drift_of(centring: Centring, raw: NDArray[np.float16]) -> float:
     return float(np.linalg.norm(moved) / max(spread, 1e-9))
 
 
-def read_centring(folder: Path, version: int, dim: int) -> Centring | None:
+def centring_name(version: int) -> str:
+    """Name of a centring among the derived files."""
+    return f"centring-{version:03d}.npy"
+
+
+def read_centring(path: Path, dim: int) -> Centring | None:
     """The stored centring, or None when it has to be fitted.
 
     Raises:
         ArchiveInvalid: the file is damaged.
     """
-    path = _path(folder, version)
     if not path.is_file():
         return None
     try:
@@ -75,25 +79,20 @@ def read_centring(folder: Path, version: int, dim: int) -> Centring | None:
     return Centring(*values)
 
 
-def fit_centring(folder: Path, raw: NDArray[np.float16], lone: NDArray[np.float32], manifest: Manifest) -> Centring:
+def fit_centring(path: Path, raw: Rows, lone: NDArray[np.float32], *, standardise: bool) -> Centring:
     """Fit and store the centring of an archive.
 
     Args:
-        folder: of the archive.
+        path: file to store it in.
         raw: descriptors (n, dim); at most 200,000, evenly spaced, are used.
         lone: descriptors of some tiles seen as chips alone, (m, dim).
-        manifest: of the archive.
+        standardise: divide each dimension by its standard deviation.
     """
     used = np.asarray(raw[:: max(1, len(raw) // _SAMPLE)], np.float32)
     mean = used.mean(axis=0)
-    scale = used.std(axis=0) + 1e-3 if manifest.standardise else np.ones_like(mean)
+    scale = used.std(axis=0) + 1e-3 if standardise else np.ones_like(mean)
     fitted = Centring(mean, scale.astype(np.float32), lone.mean(axis=0) if len(lone) else mean)
-    path = _path(folder, manifest.centring)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as aside, aside.open("wb") as file:
         np.save(file, np.stack([fitted.mean, fitted.scale, fitted.lone_mean]), allow_pickle=False)
     return fitted
-
-
-def _path(folder: Path, version: int) -> Path:
-    return folder / "derived" / f"centring-{version:03d}.npy"

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,15 @@ from workbench.descriptors.codes.fitting import SUPERVISED, check_kind, fit_code
 from workbench.descriptors.codes.models import CodeModel
 from workbench.descriptors.codes.saved import load_codes, save_codes
 from workbench.descriptors.manifest import Manifest
+from workbench.descriptors.rows import Rows
 from workbench.errors import ArchiveInvalid, QueryInvalid
 from workbench.files import atomic_write, write_json
 
 log = logging.getLogger(__name__)
 _SAMPLE = 20_000  # forty rows a dimension: more cost minutes and memory
 _CHUNK = 16_384
+Find = Callable[[str], Path]
+"""From the name of a derived file to where it is, or is to be written."""
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -40,11 +43,11 @@ def check_archive_codes(kind: str, bits: int) -> None:
         )
 
 
-def archive_model(folder: Path, manifest: Manifest, raw: NDArray[np.float16], centring: Centring) -> CodeModel:
+def archive_model(find: Find, manifest: Manifest, raw: Rows, centring: Centring) -> CodeModel:
     """The model of the manifest's kind, bits and version: as stored, or fitted now and stored.
 
     Args:
-        folder: of the archive.
+        find: where a derived file is, or is to be written.
         manifest: of the archive.
         raw: its descriptors (n, dim); at most 20,000, evenly spaced, are used.
         centring: its centring.
@@ -52,7 +55,7 @@ def archive_model(folder: Path, manifest: Manifest, raw: NDArray[np.float16], ce
     Raises:
         ArchiveInvalid: the file is damaged or does not belong to the archive.
     """
-    path = _path(folder, manifest, ".safetensors")
+    path = find(_name(manifest, ".safetensors"))
     # Archives of a tile or two cannot be learned from.
     kind = manifest.code_kind if len(raw) >= least_rows(manifest.code_kind) else "rotation"
     if path.is_file():
@@ -72,10 +75,10 @@ def archive_model(folder: Path, manifest: Manifest, raw: NDArray[np.float16], ce
 
 
 def archive_codes(
-    folder: Path,
+    find: Find,
     manifest: Manifest,
     tiles: NDArray[Any],
-    raw: NDArray[np.float16],
+    raw: Rows,
     centring: Centring,
     model: CodeModel,
 ) -> NDArray[np.uint8]:
@@ -87,13 +90,12 @@ def archive_codes(
     Raises:
         ArchiveInvalid: the stored codes are damaged.
     """
-    path, record = _path(folder, manifest, ".npy"), _path(folder, manifest, ".json")
+    path, record = find(_name(manifest, ".npy")), find(_name(manifest, ".json"))
     source = _source(manifest, tiles, centring, model)
     stored = _read_record(record)
     if stored.get("source") == source and path.is_file():
         return _read_codes(path, stored.get("crc32"), (len(raw), model.bits // 8))
-    parts = (raw[start : start + _CHUNK] for start in range(0, len(raw), _CHUNK))
-    codes = np.concatenate([model.encode(centring.apply(part)) for part in parts])
+    codes = np.concatenate([model.encode(centring.apply(part)) for _, part in raw.chunks(_CHUNK)])
     with _kept_where_allowed(path):
         with atomic_write(path) as aside, aside.open("wb") as file:
             np.save(file, codes, allow_pickle=False)
@@ -144,5 +146,5 @@ def _kept_where_allowed(path: Path) -> Iterator[None]:
         log.warning("%s was not written: the archive may not be changed. Its codes are made anew each time.", path)
 
 
-def _path(folder: Path, manifest: Manifest, suffix: str) -> Path:
-    return folder / "derived" / f"codes-{manifest.centring:03d}{suffix}"
+def _name(manifest: Manifest, suffix: str) -> str:
+    return f"codes-{manifest.centring:03d}{suffix}"
