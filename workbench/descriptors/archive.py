@@ -22,10 +22,19 @@ from workbench.descriptors.codes.stored import archive_codes, archive_model, che
 from workbench.descriptors.dense import encode_alone, encode_window
 from workbench.descriptors.derived import derived_folder, find_derived
 from workbench.descriptors.encoders import ORIENTATIONS, Encoder, load_encoder
+from workbench.descriptors.footprints import polygons_of, window_corners
+from workbench.descriptors.imported import Outlines
 from workbench.descriptors.manifest import Manifest, RasterEntry, read_manifest, with_dates, write_manifest
 from workbench.descriptors.rows import Rows
 from workbench.descriptors.tiles import tiles_digest, tiles_within
-from workbench.errors import ArchiveInvalid, ArchiveMismatch, RasterChanged, RasterRefused, RasterUnreadable
+from workbench.errors import (
+    ArchiveInvalid,
+    ArchiveMismatch,
+    RasterChanged,
+    RasterRefused,
+    RasterUnreadable,
+    WeightsUnavailable,
+)
 from workbench.files import sha256
 from workbench.imagery.grid import Tile
 from workbench.imagery.opening import open_imagery
@@ -85,9 +94,18 @@ class Archive:
             ArchiveMismatch: the weights found are not those of the archive.
         """
         if self._encoder is None:
-            self._encoder = load_encoder(
-                self.manifest.encoder, self.manifest.weights_path, orientations=self.manifest.orientations
-            )
+            try:
+                self._encoder = load_encoder(
+                    self.manifest.encoder, self.manifest.weights_path, orientations=self.manifest.orientations
+                )
+            except WeightsUnavailable as error:
+                if self.outlines is None:
+                    raise
+                raise WeightsUnavailable(
+                    f"These descriptors were imported, and the encoder that made them ({self.manifest.encoder}) is not "
+                    "here, so images and drawn shapes cannot be described. Search by a tile, or open the archive with "
+                    "encoder=YOUR_ENCODER."
+                ) from error
             check_encoder(self.manifest, self._encoder)
         return self._encoder
 
@@ -224,8 +242,28 @@ class Archive:
 
     def footprint(self, number: int, crs: str | None = None) -> BaseGeometry:
         """Where a tile is: in ``crs``, or in its raster's own CRS (in pixels where it has none)."""
-        tile = self.tile(number)
-        return self.imagery[tile.raster].footprint(tile.window, crs)
+        return self.footprints([number], crs)[0]
+
+    def footprints(self, numbers: Sequence[int] | NDArray[np.int64], crs: str | None = None) -> NDArray[np.object_]:
+        """Where many tiles are, as polygons (m,): see `footprint`. Imported tiles have the outline that they came with."""
+        numbers = np.asarray(numbers, np.int64)
+        tiles = self.tiles[numbers]
+        found = np.empty(len(numbers), object)
+        for position in np.unique(tiles["raster"]).tolist():
+            mine = tiles["raster"] == position
+            raster = self.imagery[position]
+            if self.outlines is None:
+                corners = window_corners(raster, tiles[mine])
+            else:
+                corners = self.outlines.of(position, numbers[mine])["corners"]
+            found[mine] = polygons_of(raster, corners, crs)
+        return found
+
+    @cached_property
+    def outlines(self) -> Outlines | None:
+        """The tiles' outlines as they were imported; None in an archive that was built from imagery."""
+        imported = [entry.imported for entry in self.manifest.rasters if entry.imported is not None]
+        return Outlines(self.folder, imported) if imported else None
 
     def stretch(self, raster: int) -> Stretch:
         """The stretch a raster was encoded with."""
@@ -256,6 +294,7 @@ class Archive:
     def _lone_chips(self, count: int = 96) -> NDArray[np.float32]:
         """Uncentred descriptors of some of the archive's own tiles, seen as chips without surroundings."""
         chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
+        chosen = chosen if self.outlines is None else chosen[:0]
         found = []
         for number in chosen:
             try:
@@ -322,7 +361,7 @@ def open_archive(
         )
     for problem in problems:
         log.warning("%s", problem)
-    return Archive(
+    archive = Archive(
         folder,
         manifest,
         rasters,
@@ -333,12 +372,17 @@ def open_archive(
         tuple(problems),
         encoder,
     )
+    if archive.outlines is not None:
+        archive.outlines.check(len(archive))
+    return archive
 
 
 def check_encoder(manifest: Manifest, encoder: Encoder) -> None:
     """Raise `ArchiveMismatch` unless an encoder is the one the archive was made with."""
     asked = (encoder.name, encoder.weights_hash, encoder.preprocessing.get(ORIENTATIONS, 1))
     mine = (manifest.encoder, manifest.weights_hash, manifest.orientations)
+    if not manifest.weights_hash and (encoder.name, encoder.dim) == (manifest.encoder, manifest.dim):
+        return  # imported from a file that does not say which weights they were
     if asked != mine:
         made, given = (
             f"{name} (weights {digest[:12]}, orientations: {count})" for name, digest, count in (mine, asked)
@@ -378,6 +422,8 @@ def _reopen(entry: RasterEntry) -> tuple[Raster, list[str]]:
 
     from workbench.imagery.rasters import Band
 
+    if entry.imported is not None:
+        return entry.imported.raster(entry.name, entry.fingerprint, entry.width, entry.height), []
     numbers = (
         [number for _, number, _ in entry.bands] if len(entry.paths) == 1 else [name for _, _, name in entry.bands]
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.descriptors.encoders import ORIENTATIONS, Encoder
+from workbench.descriptors.imported import Imported
 from workbench.errors import ArchiveInvalid, ArchiveMismatch, QueryInvalid
 from workbench.files import sha256, write_json
 from workbench.imagery.dates import days_of
@@ -40,6 +41,7 @@ class RasterEntry:
         nodata: value that means no data.
         user_nodata: the user said so, not the file.
         date: when it was taken, ISO and as exact as known; None where nobody said, and in archives of before dates.
+        imported: what stands for it, when its descriptors were imported and it has no pixels.
     """
 
     name: str
@@ -55,6 +57,7 @@ class RasterEntry:
     nodata: float | None
     user_nodata: bool
     date: str | None = None
+    imported: Imported | None = None
 
     @property
     def content(self) -> str:
@@ -103,6 +106,9 @@ class Manifest:
     def batches(self) -> Iterator[Batch]:
         """Every batch of the finished archive, in order."""
         for position, raster in enumerate(self.rasters):
+            if raster.imported is not None:
+                yield from (Batch(position, first, first + 1) for first in range(raster.imported.batches))
+                continue
             block = self.block_of(position)
             blocks = len(range(0, raster.height, block)) * len(range(0, raster.width, block))
             for first in range(0, blocks, self.blocks_per_batch):
@@ -253,6 +259,8 @@ def _raster_entry(values: dict[str, Any]) -> RasterEntry:
     stretch = Stretch(tuple(values["stretch"]["low"]), tuple(values["stretch"]["high"]))
     bands = tuple((int(place), int(number), str(name)) for place, number, name in values["bands"])
     states = tuple((int(size), int(mtime)) for size, mtime in values["states"])
+    known = values.get("imported")
+    imported = None if known is None else Imported(**{**known, "transform": tuple(known["transform"])})
     return RasterEntry(
         **{
             **values,
@@ -261,5 +269,6 @@ def _raster_entry(values: dict[str, Any]) -> RasterEntry:
             "sha256": tuple(values["sha256"]),
             "states": states,
             "stretch": stretch,
+            "imported": imported,
         }
     )

@@ -82,6 +82,11 @@ class Raster:
         return self.bands[0].path
 
     @property
+    def has_pixels(self) -> bool:
+        """Whether there is anything to read: what stands for the raster of imported descriptors is only a place."""
+        return bool(self.bands)
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """The files of all bands, each once."""
         return tuple(dict.fromkeys(band.path for band in self.bands))
@@ -111,6 +116,11 @@ class Raster:
         Raises:
             RasterUnreadable: the pixels cannot be read.
         """
+        if not self.has_pixels:
+            raise RasterUnreadable(
+                f"{self.name} came without imagery, so there are no pixels to show. Attach imagery of the place with "
+                "archive.attach(FOLDER)."
+            )
         window = self.window if window is None else window
         chosen = [self.bands[position] for position in (range(len(self.bands)) if bands is None else bands)]
         rows, cols = size or (round(window.height), round(window.width))
@@ -183,6 +193,8 @@ class Raster:
 
     def unchanged(self) -> bool:
         """Whether the files still have the content this raster was opened with (a quick check; see `files.sha256`)."""
+        if not self.has_pixels:
+            return True
         return all(path.is_file() for path in self.paths) and content_fingerprint(self.paths) == self.fingerprint
 
     @property
