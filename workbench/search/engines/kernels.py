@@ -1,0 +1,229 @@
+"""The loops that search spends its time in, compiled when first called; none allocates, starts threads or raises.
+
+Every kernel lets go of the interpreter and works on the rows it is given: `threads.in_slices` calls it from two threads.
+The best k are kept in a heap of keys, uint64: how bad a tile is, then its number; so of equal tiles the first wins, and
+the answer does not depend on the order in which rows are read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+NOTHING = np.uint64(2**64 - 1)
+"""What an empty place of a heap holds."""
+_LOW = np.uint64(32)
+_SIGN = np.uint32(1 << 31)
+_INFINITE = np.uint32(0x7F800000)
+_INSIDE = {"reassoc", "contract", "nsz", "arcp"}  # sums may be reordered; NaN and infinity keep their meaning
+
+
+@intrinsic
+def _ones(_: Any, word: Any) -> Any:
+    """Number of set bits of a word."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return word(word), code
+
+
+@intrinsic
+def _half(_: Any, word: Any) -> Any:
+    """The float32 that a half-precision number, given as uint16, stands for; numba knows no float16 on a CPU."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(types.uint16), code
+
+
+@njit(nogil=True)
+def _keep(heap, key):  # type: ignore[no-untyped-def]
+    """Put a key in place of a heap's greatest, which it must be less than."""
+    place, size = 0, len(heap)
+    while True:
+        child = 2 * place + 1
+        if child >= size:
+            break
+        if child + 1 < size and heap[child + 1] > heap[child]:
+            child += 1
+        if heap[child] <= key:
+            break
+        heap[place] = heap[child]
+        place = child
+    heap[place] = key
+
+
+@njit(nogil=True)
+def scan(codes, first, numbers, allowed, query, heap):  # type: ignore[no-untyped-def]
+    """Keep the codes nearest to a query.
+
+    Args:
+        codes: uint64 or uint8 (n, words).
+        first: number of the first row; the others follow.
+        numbers: of the rows, uint32 (n,), where they do not; else empty.
+        allowed: whether each number may be kept, bool; empty where all may. It is asked for good rows only.
+        query: (words,).
+        heap: uint64 (k,), keys of distance and number; changed.
+    """
+    bound = heap[0] >> _LOW
+    for row in range(len(codes)):
+        distance = np.uint64(0)
+        for word in range(codes.shape[1]):
+            distance += np.uint64(_ones(codes[row, word] ^ query[word]))
+        if distance <= bound:
+            number = np.uint64(numbers[row]) if len(numbers) else np.uint64(first + row)
+            key = distance << _LOW | number
+            if key < heap[0] and (not len(allowed) or allowed[number]):
+                _keep(heap, key)
+                bound = heap[0] >> _LOW
+
+
+@njit(nogil=True)
+def scan_some(codes, rows, numbers, query, heap):  # type: ignore[no-untyped-def]
+    """Like `scan`, for some ``rows`` of the codes, (m,), whose ``numbers`` are (m,)."""
+    bound = heap[0] >> _LOW
+    for place in range(len(rows)):
+        row = rows[place]
+        distance = np.uint64(0)
+        for word in range(codes.shape[1]):
+            distance += np.uint64(_ones(codes[row, word] ^ query[word]))
+        if distance <= bound:
+            key = distance << _LOW | np.uint64(numbers[place])
+            if key < heap[0]:
+                _keep(heap, key)
+                bound = heap[0] >> _LOW
+
+
+@njit(nogil=True)
+def distances(codes, query, out):  # type: ignore[no-untyped-def]
+    """Write the Hamming distances of codes (n, words) to a query (words,) to ``out``, uint16 (n,)."""
+    for row in range(len(codes)):
+        distance = np.uint64(0)
+        for word in range(codes.shape[1]):
+            distance += np.uint64(_ones(codes[row, word] ^ query[word]))
+        out[row] = distance
+
+
+@njit(nogil=True)
+def nearest(codes, centres, chosen, room):  # type: ignore[no-untyped-def]
+    """Write the row of the nearest centre of each code, the first of equal ones, to ``chosen``, uint32 (n,).
+
+    Args:
+        codes: uint64 (n, words), words a multiple of 8.
+        centres: uint64 (words, m): eight centres go through one instruction.
+        chosen: changed.
+        room: uint64 (m,), to work in.
+    """
+    for row in range(len(codes)):
+        room[:] = 0
+        for word in range(0, codes.shape[1], 8):
+            a, b, c, d = codes[row, word], codes[row, word + 1], codes[row, word + 2], codes[row, word + 3]
+            e, f, g, h = codes[row, word + 4], codes[row, word + 5], codes[row, word + 6], codes[row, word + 7]
+            for centre in range(len(room)):
+                left = _ones(centres[word, centre] ^ a) + _ones(centres[word + 1, centre] ^ b)
+                left += _ones(centres[word + 2, centre] ^ c) + _ones(centres[word + 3, centre] ^ d)
+                right = _ones(centres[word + 4, centre] ^ e) + _ones(centres[word + 5, centre] ^ f)
+                right += _ones(centres[word + 6, centre] ^ g) + _ones(centres[word + 7, centre] ^ h)
+                room[centre] += left + right
+        best = NOTHING
+        for centre in range(len(room)):
+            best = min(best, room[centre] << _LOW | np.uint64(centre))
+        chosen[row] = best & np.uint64(0xFFFFFFFF)
+
+
+@njit(nogil=True)
+def count_bits(codes, chosen, counts):  # type: ignore[no-untyped-def]
+    """Add the bits of codes, uint8 (n, bytes), to the ``counts``, int32 (m, bits), of the centres they are nearest to."""
+    for row in range(len(codes)):
+        centre = chosen[row]
+        for byte in range(codes.shape[1]):
+            for bit in range(8):
+                counts[centre, 8 * byte + bit] += (codes[row, byte] >> (7 - bit)) & 1
+
+
+@njit(nogil=True)
+def place_in_lists(chosen, ends, positions, order):  # type: ignore[no-untyped-def]
+    """Sort tiles by list, in their own order within one: a counting sort.
+
+    Args:
+        chosen: list of each tile, uint32 (n,).
+        ends: where each list starts, int64 (lists,); changed to where it ends.
+        positions: uint32 (n,), place of each tile; written.
+        order: uint32 (n,), tile at each place; written.
+    """
+    for number in range(len(chosen)):
+        place = ends[chosen[number]]
+        ends[chosen[number]] += 1
+        positions[number] = place
+        order[place] = number
+
+
+@njit(nogil=True, fastmath=_INSIDE)
+def cosines(raw, mean, inverse_scale, weights, bias, out):  # type: ignore[no-untyped-def]
+    """Write weights . (raw - mean) / scale, the latter brought to unit length, plus a bias, to ``out``, float32 (n,).
+
+    Args:
+        raw: half precision (n, dim), seen as uint16.
+        mean: float32 (dim,).
+        inverse_scale: float32 (dim,).
+        weights: float32 (dim,).
+        bias: float32.
+        out: changed.
+    """
+    for row in range(len(raw)):
+        product, square = np.float32(0), np.float32(0)
+        for place in range(raw.shape[1]):
+            value = (_half(raw[row, place]) - mean[place]) * inverse_scale[place]
+            product += value * weights[place]
+            square += value * value
+        out[row] = product / max(np.sqrt(square), np.float32(1e-9)) + bias
+
+
+@njit(nogil=True)
+def add_bits(codes, table, bias, out):  # type: ignore[no-untyped-def]
+    """Write bias + the sum over bytes of ``table[byte, value]``, float32 (bytes, 256), to ``out``, float32 (n,)."""
+    for row in range(len(codes)):
+        even, odd = np.float32(0), np.float32(0)
+        for byte in range(0, codes.shape[1] - 1, 2):
+            even += table[byte, codes[row, byte]]
+            odd += table[byte + 1, codes[row, byte + 1]]
+        if codes.shape[1] % 2:
+            even += table[codes.shape[1] - 1, codes[row, codes.shape[1] - 1]]
+        out[row] = even + odd + bias
+
+
+@njit(nogil=True)
+def keep_highest(words, first, numbers, heap):  # type: ignore[no-untyped-def]
+    """Keep the rows with the highest scores; what is not a number comes last.
+
+    Args:
+        words: float32 (n,) seen as uint32, without a negative zero.
+        first: number of the first row; the others follow.
+        numbers: of the rows, uint32 (n,), where they do not; else empty.
+        heap: uint64 (k,), keys of score, highest first, and number; changed.
+    """
+    for row in range(len(words)):
+        # The words of floats sort like the floats once one sign is turned round (Herf 2001, "Radix tricks").
+        turned = np.uint32(0x7FFFFFFF) if words[row] < _SIGN else np.uint32(0)
+        falling = np.uint64(words[row] ^ turned)
+        if falling <= heap[0] >> _LOW:
+            if words[row] & np.uint32(0x7FFFFFFF) > _INFINITE:
+                falling = np.uint64(0xFF800000)
+            number = np.uint64(numbers[row]) if len(numbers) else np.uint64(first + row)
+            key = falling << _LOW | number
+            if key < heap[0]:
+                _keep(heap, key)
+
+
+@njit(nogil=True)
+def scan_lists(codes, order, starts, allowed, lists, query, heap):  # type: ignore[no-untyped-def]
+    """Like `scan`, for the rows of some ``lists``, int64 (m,), each from ``starts[list]`` to ``starts[list + 1]``."""
+    for place in range(len(lists)):
+        low, high = starts[lists[place]], starts[lists[place] + 1]
+        scan(codes[low:high], 0, order[low:high], allowed, query, heap)
