@@ -12,6 +12,7 @@ import rasterio
 from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rasterio.enums import Resampling
 from rasterio.windows import Window
 from shapely.geometry import Point, Polygon, box
 from small_rasters import HALF_METRE, patchwork, write_raster
@@ -264,3 +265,16 @@ def test_blocks_cover_a_raster_once(plain: Raster) -> None:
     for window in blocks(plain, 64):
         seen[window.toslices()] += 1
     assert (seen == 1).all()
+
+
+@pytest.mark.parametrize(("side", "dtype"), [(2, "uint8"), (3, "uint16"), (4, "uint8"), (5, "int16")])
+def test_pixels_are_averaged_as_gdal_averages_them(tmp_path: Path, side: int, dtype: str) -> None:
+    pixels = np.random.default_rng(side).integers(0, 250, (3, 40 * side, 30 * side)).astype(dtype)
+    raster = open_imagery(write_raster(tmp_path / "scene.tif", pixels))[0]
+    with rasterio.open(tmp_path / "scene.tif") as dataset:
+        wanted = dataset.read(out_shape=(3, 40, 30), resampling=Resampling.average)
+    found = raster.read(size=(40, 30))
+    assert not found.mask.any() and np.abs(found.data.astype(int) - wanted.astype(int)).max() <= 1
+    assert np.mean(found.data != wanted) < 0.01
+    shifted = raster.read(Window(-side, -side, 30 * side, 40 * side), size=(40, 30))
+    assert np.array_equal(shifted.data[:, 1:, 1:], found.data[:, :-1, :-1]) and shifted.mask[:, 0].all()

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from workbench.descriptors.networks import Geometry, NetworkEncoder
+from workbench.descriptors.pieces import in_pieces
 from workbench.descriptors.weights import hash_of, load_into, read_state_dict
 from workbench.files import atomic_write
 
@@ -22,6 +23,7 @@ DIM, STRIDE, MARGIN = 512, 32, 288
 NORMALISATION = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _FORMAT = "aerial-encoder"
 _LAST, _MIDDLE = 1280, 192
+_FINE = 3
 _LEAST, _MIDDLE_SCALE = 1e-3, 0.4
 
 
@@ -57,9 +59,14 @@ class AerialBody(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised RGB (batch, 3, rows, cols) to features (batch, 1280 + 192, rows / 32, cols / 32)."""
-        middle = self.blocks[:-1](self.bn1(self.conv_stem(pixels)))
+        fine = self._fine(pixels) if self.training else in_pieces(self._fine, pixels, stride=8, halo=40)
+        middle = self.blocks[_FINE:-1](fine)
         last = self.bn2(self.conv_head(self.blocks[-1](middle)))
         return torch.cat([last, middle], dim=1)
+
+    def _fine(self, pixels: Tensor) -> Tensor:
+        """Down to an eighth of the resolution; a feature depends on 33 pixels around it."""
+        return self.blocks[:_FINE](self.bn1(self.conv_stem(pixels)))  # type: ignore[no-any-return]
 
 
 class AerialHead(nn.Module):

@@ -23,6 +23,8 @@ _PIECE = 32
 # Holes look mid-grey to the encoder: near the mean of aerial imagery, so that they add little to their surroundings.
 _HOLE = 0.45
 _SUPERSAMPLE = 8
+# A lone chip lies in this many pixels of the same grey: the zeros that a network pads with look like no ground at all.
+_AROUND = 64
 
 
 @dataclass(frozen=True)
@@ -156,10 +158,13 @@ def encode_alone(pixels: NDArray[np.uint8], encoder: Encoder) -> NDArray[np.floa
     """
     stride = encoder.stride
     rows, cols = (max(stride, length // stride * stride) for length in pixels.shape[1:])
-    unit = np.full((3, rows, cols), _HOLE, np.float32)
+    around = math.ceil(_AROUND / stride)
+    edge = around * stride
+    unit = np.full((3, rows + 2 * edge, cols + 2 * edge), _HOLE, np.float32)
     part = pixels[:, :rows, :cols]
-    unit[:, : part.shape[1], : part.shape[2]] = part / np.float32(255)
-    return encoder.finish(encoder.features(unit).mean(axis=(1, 2))[None])[0]
+    unit[:, edge : edge + part.shape[1], edge : edge + part.shape[2]] = part / np.float32(255)
+    cells = encoder.features(unit)[:, around:-around, around:-around]
+    return encoder.finish(cells.mean(axis=(1, 2))[None])[0]
 
 
 def _overlaps(starts: NDArray[np.floating], length: float, cells: int) -> NDArray[np.float32]:

@@ -19,8 +19,8 @@ from workbench.imagery.render import Stretch, fit_stretch
 
 FORMAT = "workbench-archive"
 VERSION = 2
-BLOCK = 1536
-BLOCKS_PER_BATCH = 8
+BLOCK = 2048
+BLOCKS_PER_BATCH = 4
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torchvision
 from numpy.typing import NDArray
 
 from workbench.descriptors.folding import folded, fused
+from workbench.descriptors.pieces import in_pieces
 from workbench.descriptors.weights import hash_of, load_into, read_state_dict
 from workbench.errors import WeightsUnavailable
 from workbench.jobs import cpu_threads
@@ -22,6 +23,7 @@ from workbench.jobs import cpu_threads
 log = logging.getLogger(__name__)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TIMM = "timm/"
+_STRIP, _HALO = 256, 32
 _SAME = 1e-3
 _WINDOW = 128
 _MARGINS = (64, 96, 128, 192, 256, 384)
@@ -82,11 +84,18 @@ class NetworkEncoder:
     def features(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """The network's last feature map, (3, rows, cols) to (raw, rows / stride, cols / stride)."""
         torch.set_num_threads(cpu_threads())
-        batch = torch.from_numpy(pixels)[None].to(self._device, memory_format=torch.channels_last)
         with torch.inference_mode():
-            batch = batch.sub(self._mean).div_(self._std).to(self._dtype)
-            cells = self._body(batch)[0]
+            cells = self._body(self._normalised(pixels))[0]
         return cells.float().cpu().numpy()  # type: ignore[no-any-return]
+
+    def _normalised(self, pixels: NDArray[np.float32]) -> torch.Tensor:
+        """A block as the network wants it; strip by strip, since a copy of a whole block is a tenth of all memory."""
+        batch = torch.empty((1, *pixels.shape), dtype=self._dtype, device=self._device)
+        batch = batch.to(memory_format=torch.channels_last)
+        for top in range(0, pixels.shape[1], _STRIP):
+            strip = torch.from_numpy(pixels[:, top : top + _STRIP]).to(self._device)
+            batch[0, :, top : top + _STRIP] = strip.sub(self._mean).div_(self._std)
+        return batch
 
     def finish(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
         """Mean features (n, raw) to descriptors (n, dim), in float32."""
@@ -104,8 +113,20 @@ class _Network:
     hub_file: str
 
 
+class _Pieced(torch.nn.Module):
+    """Layers in order, of which the first, down to some stride, are run in pieces."""
+
+    def __init__(self, layers: list[torch.nn.Module], fine: int, stride: int) -> None:
+        super().__init__()
+        self._stride = stride
+        self.fine, self.rest = torch.nn.Sequential(*layers[:fine]), torch.nn.Sequential(*layers[fine:])
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.rest(in_pieces(self.fine, pixels, stride=self._stride, halo=_HALO))  # type: ignore[no-any-return]
+
+
 def _resnet_body(network: Any) -> torch.nn.Module:
-    return torch.nn.Sequential(*list(network.children())[:-2])
+    return _Pieced(list(network.children())[:-2], fine=5, stride=4)
 
 
 def _squeezenet_body(network: Any) -> torch.nn.Module:
@@ -114,8 +135,8 @@ def _squeezenet_body(network: Any) -> torch.nn.Module:
     return network.features  # type: ignore[no-any-return]
 
 
-def _features(network: Any) -> torch.nn.Module:
-    return network.features  # type: ignore[no-any-return]
+def _mobilenet_body(network: Any) -> torch.nn.Module:
+    return _Pieced(list(network.features), fine=7, stride=8)
 
 
 _models = torchvision.models
@@ -126,7 +147,9 @@ _NETWORKS = {
     "squeezenet1_1": _Network(
         _models.squeezenet1_1, _squeezenet_body, Geometry(512, 16, 128), "squeezenet1_1-b8a52dc0.pth"
     ),
-    "mobilenet_v2": _Network(_models.mobilenet_v2, _features, Geometry(1280, 32, 192), "mobilenet_v2-7ebf99e0.pth"),
+    "mobilenet_v2": _Network(
+        _models.mobilenet_v2, _mobilenet_body, Geometry(1280, 32, 192), "mobilenet_v2-7ebf99e0.pth"
+    ),
 }
 TORCHVISION = tuple(_NETWORKS)
 

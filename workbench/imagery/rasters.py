@@ -28,6 +28,7 @@ from workbench.imagery.handles import READ_ERRORS, content_fingerprint, dataset_
 
 log = logging.getLogger(__name__)
 _PROJ_ERRORS = (pyproj.exceptions.ProjError, ValueError)
+_MOST_AVERAGED, _MOST_AT_ONCE = 8, 2**23
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,9 @@ class Raster:
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         if self.user_nodata or self.alpha:
             return self._read_around_holes(window, size, chosen)
+        side = self._whole_number(window, size)
+        if side > 1:
+            return self._read_and_average(window, side, chosen)
         data = np.empty((len(chosen), *size), self.dtype)
         mask = np.zeros(size, bool)
         shrinks = size[0] < window.height or size[1] < window.width
@@ -225,6 +229,25 @@ class Raster:
             mask |= ~finite.all(axis=0)
             data[~finite] = 0
         return data, mask
+
+    def _whole_number(self, window: Window, size: tuple[int, int]) -> int:
+        """How many pixels a side make one, where that is a small whole number and no pixel can be a hole; else 1."""
+        side = round(window.height / size[0])
+        fits = (window.height, window.width) == (side * size[0], side * size[1])
+        aligned = window.row_off == int(window.row_off) and window.col_off == int(window.col_off)
+        holes = self.has_mask or self.nodata is not None or not np.issubdtype(self.dtype, np.integer)
+        few = 1 < side <= _MOST_AVERAGED and window.height * window.width <= _MOST_AT_ONCE
+        return side if few and fits and aligned and not holes and not self.has_overviews else 1
+
+    def _read_and_average(
+        self, window: Window, side: int, chosen: list[Band]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """As GDAL averages whole numbers of pixels, in a quarter of the time."""
+        data = np.empty((len(chosen), int(window.height), int(window.width)), self.dtype)
+        mask = np.zeros(data.shape[1:], bool)
+        self._read_bands(window, chosen, Resampling.nearest, data, mask)
+        means = _block_sums(data, side) / side**2
+        return np.floor(means + 0.5).astype(self.dtype), np.zeros(means.shape[1:], bool)
 
     def _read_around_holes(
         self, window: Window, size: tuple[int, int], chosen: list[Band]
