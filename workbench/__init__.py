@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from workbench.descriptors.archive import Archive, open_archive
     from workbench.descriptors.build import build_archive
+    from workbench.descriptors.embeddings.exporting import export_embeddings
+    from workbench.descriptors.embeddings.importing import import_embeddings
     from workbench.descriptors.encoders import load_encoder
     from workbench.errors import WorkbenchError
     from workbench.imagery.catalog import catalog, fetch
@@ -37,7 +39,9 @@ _HOMES = {
     "build_archive": "descriptors.build",
     "catalog": "imagery.catalog",
     "export_chips": "labels.export",
+    "export_embeddings": "descriptors.embeddings.exporting",
     "fetch": "imagery.catalog",
+    "import_embeddings": "descriptors.embeddings.importing",
     "load_encoder": "descriptors.encoders",
     "open_archive": "descriptors.archive",
     "open_chips": "labels.export",
@@ -59,7 +63,9 @@ __all__ = [
     "build_archive",
     "catalog",
     "export_chips",
+    "export_embeddings",
     "fetch",
+    "import_embeddings",
     "load_encoder",
     "open_archive",
     "open_chips",

@@ -49,6 +49,10 @@ class ArchiveMismatch(WorkbenchError, ValueError):
     """An archive was made with another encoder, grid or imagery than the one it is used with."""
 
 
+class EmbeddingsInvalid(WorkbenchError, ValueError):
+    """A file of embeddings, or a row of it, cannot be used; the message names both."""
+
+
 class QueryInvalid(WorkbenchError, ValueError):
     """A query names nothing that can be searched for."""
 

@@ -97,7 +97,7 @@ def read_outlines(folder: Path, raster: int, imported: Imported) -> NDArray[Any]
     try:
         if outlines_crc(path) != imported.outlines_crc:
             raise ArchiveInvalid(f"{path} is not the file that was written by the import. {mend}")
-        outlines = np.load(path, mmap_mode="r", allow_pickle=False)
+        outlines = np.load(path, mmap_mode="r" if imported.tiles else None, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ArchiveInvalid(f"{path} is missing or damaged ({error}). {mend}") from error
     if (outlines.shape, outlines.dtype) != ((imported.tiles,), OUTLINE_DTYPE):
