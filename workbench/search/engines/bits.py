@@ -2,39 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.errors import ShapeMismatch
 from workbench.search.engines.kernels import add_bits
 from workbench.search.engines.threads import in_slices
 
-_CHUNK = 1 << 20
-_WORTH_A_THREAD = 10_000
-_VALUES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)
+_DIGITS = 12
+_WORTH_A_THREAD = 20_000
 
 
-def byte_table(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What each value of each byte adds to a score, float32 (bytes, 256), from the weights of the bits, (8 * bytes,).
+@dataclass(frozen=True, eq=False)
+class BitScorer:
+    """Weights of bits in 4,096 steps, digit by digit; `bit_scorer` makes one.
 
-    The first bit is the highest, as `numpy.packbits` lays them.
+    Attributes:
+        planes: packed, uint8 (12, bytes): which bits have each binary digit, the lowest first.
+        zero: the step that stands for no weight.
+        step: size of one.
+        bias: added to every score.
     """
-    return np.ascontiguousarray(weights.reshape(-1, 8).astype(np.float32) @ _VALUES.T)
+
+    planes: NDArray[np.uint8]
+    zero: int
+    step: float
+    bias: float
 
 
-def bit_scores(codes: NDArray[np.uint8], table: NDArray[np.float32], bias: float) -> NDArray[np.float32]:
-    """Bias and the weights of the set bits of each code (n, bytes), float32 (n,); ``table`` as `byte_table` gives it."""
+def bit_scorer(weights: NDArray[np.float32], bias: float = 0.0) -> BitScorer:
+    """Round the weights of bits (8 * bytes,) to 4,096 steps between the least and the greatest.
+
+    Scores then differ from those of the weights as given by about 0.03 % of their spread: far less than codes differ from
+    what they stand for.
+    """
+    least, most = min(0.0, float(weights.min())), max(0.0, float(weights.max()))
+    step = (most - least) / (2**_DIGITS - 1) or 1.0
+    zero = round(-least / step)
+    steps = np.clip(np.rint(weights / step) + zero, 0, 2**_DIGITS - 1).astype(np.int64)
+    planes = [np.packbits((steps >> digit & 1).astype(np.uint8)) for digit in range(_DIGITS)]
+    return BitScorer(np.stack(planes), zero, step, bias)
+
+
+def bit_scores(codes: NDArray[np.uint8], scorer: BitScorer) -> NDArray[np.float32]:
+    """The score of each packed code (n, bytes), float32 (n,).
+
+    Raises:
+        ShapeMismatch: the codes have another length than the scorer.
+    """
+    if codes.ndim != 2 or codes.shape[1:] != scorer.planes.shape[1:] or codes.dtype != np.uint8:
+        raise ShapeMismatch(
+            f"Codes {codes.dtype} {codes.shape} and weights of {8 * scorer.planes.shape[1]} bits do not fit: uint8 (n, bytes) "
+            "is expected, eight bits a byte. Use the weights of this archive's codes."
+        )
+    kind = np.uint64 if codes.shape[1] % 8 == 0 else np.uint8
+    words, planes = np.asarray(np.ascontiguousarray(codes)).view(kind), scorer.planes.view(kind)
     found = np.empty(len(codes), np.float32)
-    rows = np.asarray(np.ascontiguousarray(codes))
-    in_slices(lambda part: add_bits(rows[part], table, np.float32(bias), found[part]), len(rows), least=_WORTH_A_THREAD)
+
+    def score(part: slice) -> None:
+        add_bits(words[part], planes, scorer.zero, np.float32(scorer.step), np.float32(scorer.bias), found[part])
+
+    in_slices(score, len(codes), least=_WORTH_A_THREAD)
     return found
-
-
-def bit_scores_in_chunks(
-    codes: NDArray[np.uint8], table: NDArray[np.float32], bias: float
-) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Rows and their scores, a million at a time, as they lie."""
-    for start in range(0, len(codes), _CHUNK):
-        part = slice(start, min(start + _CHUNK, len(codes)))
-        yield part, bit_scores(codes[part], table, bias)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from workbench.descriptors.codes.ordered import OrderedCodes
 from workbench.search.engines.best import highest
-from workbench.search.engines.bits import bit_scores, bit_scores_in_chunks, byte_table
+from workbench.search.engines.bits import BitScorer, bit_scores
 from workbench.search.engines.flat import Found, flat_distances, flat_search, flat_search_some
 from workbench.search.engines.inverted import Lists
 
@@ -69,21 +69,19 @@ class Coded:
         """Hamming distance of every tile's code, uint16 (n,), by number."""
         return _by_number(flat_distances(self.rows, query), self.order)
 
-    def linear(self, weights: NDArray[np.float32], bias: float) -> NDArray[np.float32]:
-        """Bias and the weights (bits,) of the set bits of every tile's code, float32 (n,), by number."""
-        table = byte_table(weights)
-        parts = [scores for _, scores in bit_scores_in_chunks(self.rows, table, bias)]
-        return _by_number(np.concatenate(parts) if parts else np.empty(0, np.float32), self.order)
+    def linear(self, scorer: BitScorer) -> NDArray[np.float32]:
+        """The score of every tile's code, float32 (n,), by number."""
+        return _by_number(bit_scores(self.rows, scorer), self.order)
 
     def highest(
-        self, weights: NDArray[np.float32], bias: float, k: int, numbers: NDArray[np.int64] | None = None
+        self, scorer: BitScorer, k: int, numbers: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The ``k`` tiles with the highest `linear` scores, and these, best first; exact, also among some ``numbers``."""
+        """The ``k`` tiles with the highest scores, and these, best first; exact, also among some ``numbers``."""
         if numbers is None or len(numbers) * _FEW > len(self.rows):
-            scores = self.linear(weights, bias)
+            scores = self.linear(scorer)
             best = highest(scores, k, numbers)
             return best, scores[best]
-        scores = bit_scores(self.codes[numbers], byte_table(weights), bias)
+        scores = bit_scores(self.codes[numbers], scorer)
         best = highest(scores, k)
         return numbers[best], scores[best]
 

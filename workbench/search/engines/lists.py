@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.descriptors.codes.ordered import OrderedCodes
 from workbench.search.engines.kernels import count_bits, nearest, place_in_lists
 from workbench.search.engines.threads import in_slices
 
@@ -21,7 +22,7 @@ def lists_for(count: int) -> int:
     return 1 << max(0, round(np.log2(max(1, count)) / 2))
 
 
-def find_centres(codes: NDArray[np.uint8], lists: int, *, seed: int = 0) -> NDArray[np.uint8]:
+def find_centres(codes: NDArray[np.uint8] | OrderedCodes, lists: int, *, seed: int = 0) -> NDArray[np.uint8]:
     """Centres of lists, from a sample of the codes.
 
     K-majority: each code goes to the nearest centre, and each bit of a centre becomes what most of its codes have (Grana,
@@ -59,7 +60,9 @@ def nearest_centre(codes: NDArray[np.uint8], centres: NDArray[np.uint8]) -> NDAr
     return chosen
 
 
-def assigned(codes: NDArray[np.uint8], centres: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint32]]]:
+def assigned(
+    codes: NDArray[np.uint8] | OrderedCodes, centres: NDArray[np.uint8]
+) -> Iterator[tuple[int, NDArray[np.uint32]]]:
     """First row, and the nearest centre of it and those that follow, chunk by chunk."""
     for start in range(0, len(codes), _CHUNK):
         yield start, nearest_centre(np.asarray(codes[start : start + _CHUNK]), centres)
