@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any, overload
@@ -374,6 +374,20 @@ class Imagery(Sequence[Raster]):
             f"No raster here has the fingerprint {fingerprint}. Open the imagery it was made from as well."
         )
 
+    def bounds_in(self, crs: str) -> NDArray[np.float64]:
+        """Left, bottom, right and top of every raster in a CRS, (n, 4), worked out once.
+
+        NaN for a raster without CRS. From minus to plus infinity where no box can be told: across the antimeridian, or far
+        from where the CRS is meant for.
+        """
+        if crs not in self._bounds:
+            self._bounds[crs] = np.array([_bounds_in(raster, crs) for raster in self], float).reshape(-1, 4)
+        return self._bounds[crs]
+
+    @cached_property
+    def _bounds(self) -> dict[str, NDArray[np.float64]]:
+        return {}
+
     def check(self, *, deep: bool = False, block: int = 1024) -> tuple[str, ...]:
         """Everything wrong with the files, in words; opening proves nothing, so ``deep`` reads every block."""
         problems = list(self.problems)
@@ -399,6 +413,18 @@ def blocks(raster: Raster, size: int) -> Iterator[Window]:
 def transformer(source: str, target: str) -> pyproj.Transformer:
     """The cached pyproj transformer between two CRSs, always (x, y) and (lon, lat)."""
     return pyproj.Transformer.from_crs(source, target, always_xy=True)
+
+
+def _bounds_in(raster: Raster, crs: str) -> tuple[float, float, float, float]:
+    if raster.crs is None:
+        return math.nan, math.nan, math.nan, math.nan
+    own = raster.footprint().bounds
+    try:
+        left, bottom, right, top = own if crs == raster.crs else transformer(raster.crs, crs).transform_bounds(*own)
+    except _PROJ_ERRORS:
+        return -math.inf, -math.inf, math.inf, math.inf
+    told = all(map(math.isfinite, (left, bottom, right, top))) and left <= right
+    return (left, bottom, right, top) if told else (-math.inf, -math.inf, math.inf, math.inf)
 
 
 def _block_sums(pixels: NDArray[Any], side: int) -> NDArray[np.floating[Any]]:

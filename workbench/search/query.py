@@ -10,12 +10,12 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry import Point
 from shapely.geometry.base import BaseGeometry
-from shapely.prepared import prep
 
 from workbench.descriptors.archive import Archive
 from workbench.errors import QueryInvalid, RasterRefused
 from workbench.imagery.opening import read_image
 from workbench.imagery.rasters import transformer
+from workbench.search.areas import tiles_in_area
 
 
 def tile_at(
@@ -156,17 +156,9 @@ def place_of(archive: Archive, text: str) -> tuple[float, float]:
 
 
 def tiles_inside(archive: Archive, area: BaseGeometry, crs: str | None = "EPSG:4326") -> NDArray[np.bool_]:
-    """Which tiles have their centre inside an area, (n,)."""
+    """Which tiles have their centre inside an area, (n,); see `areas.tiles_in_area`."""
     inside = np.zeros(len(archive), bool)
-    for position, raster in enumerate(archive.imagery):
-        try:
-            local = prep(raster.to_pixels(area, crs) if crs is not None else area)
-        except RasterRefused:
-            continue
-        numbers = np.flatnonzero(archive.tiles["raster"] == position)
-        found = archive.tiles[numbers]
-        centres = zip(found["col"] + found["size"] / 2, found["row"] + found["size"] / 2, strict=True)
-        inside[numbers] = [local.contains(Point(centre)) for centre in centres]
+    inside[tiles_in_area(archive, area, crs)] = True
     return inside
 
 

@@ -1,0 +1,187 @@
+"""Which tiles lie in an area: exact for every centre, though most are decided by the cell of a coarse raster they are in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from workbench.descriptors.archive import Archive
+from workbench.errors import QueryInvalid
+from workbench.imagery.rasters import Raster, transformer
+
+_CELLS = 64
+_FEW = 4096
+"""Tiles that are tested one by one sooner than cells are made for them."""
+_SLACK = 1.0
+"""Pixels around a cell that have to agree with it; the outline in pixels is true to a quarter of that."""
+_MOST_POINTS = 20_000
+_INSIDE, _EDGE = 1, 2
+
+
+def tiles_in_area(
+    archive: Archive, area: BaseGeometry, crs: str | None = "EPSG:4326", rasters: Iterable[int] | None = None
+) -> NDArray[np.int64]:
+    """Numbers of the tiles whose centre, brought to the area's CRS, is inside the area; on its edge is outside.
+
+    Args:
+        archive: whose tiles.
+        area: polygons.
+        crs: of the area; None: pixels of each raster.
+        rasters: positions of those to look at; all when None.
+
+    Returns:
+        int64 (m,), rising. Rasters without CRS have tiles only in an area in pixels.
+
+    Raises:
+        QueryInvalid: the area has no inside, or its CRS is unknown.
+    """
+    area = checked_area(area, crs)
+    chosen = np.arange(len(archive.imagery)) if rasters is None else np.unique(np.fromiter(rasters, np.int64))
+    near = chosen[touched_rasters(archive, area, crs)[chosen]]
+    found = [_tiles_of_raster(archive, int(position), area, crs) for position in near]
+    numbers = np.concatenate([np.empty(0, np.int64), *found])
+    return numbers if bool((np.diff(numbers) > 0).all()) else np.sort(numbers)
+
+
+def touched_rasters(archive: Archive, area: BaseGeometry, crs: str | None) -> NDArray[np.bool_]:
+    """Which rasters an area may reach, bool (rasters,): their boxes overlap."""
+    left, bottom, right, top = area.bounds
+    if crs is None:
+        sizes = np.array([(raster.width, raster.height) for raster in archive.imagery]).reshape(-1, 2)
+        return (left <= sizes[:, 0]) & (bottom <= sizes[:, 1]) & (right >= 0) & (top >= 0)
+    boxes = archive.imagery.bounds_in(crs)
+    return (boxes[:, 0] <= right) & (boxes[:, 2] >= left) & (boxes[:, 1] <= top) & (boxes[:, 3] >= bottom)
+
+
+def checked_area(area: BaseGeometry, crs: str | None) -> BaseGeometry:
+    """The area, mended where its outline crosses itself.
+
+    Raises:
+        QueryInvalid: it has no inside, or its CRS is unknown.
+    """
+    whole = area if area.is_valid else shapely.make_valid(area)
+    area = _polygons(whole)
+    if area.is_empty:
+        raise QueryInvalid(f"A {whole.geom_type} holds no tiles: it has no inside. Give a polygon.")
+    if crs is not None:
+        _check_crs(crs)
+    shapely.prepare(area)
+    return area
+
+
+def _polygons(geometry: BaseGeometry) -> BaseGeometry:
+    """What of a geometry has an inside: a polygon or several; an empty one where nothing has."""
+    if geometry.geom_type in ("Polygon", "MultiPolygon"):
+        return geometry
+    parts = shapely.get_parts(shapely.get_parts(geometry))
+    return shapely.union_all(parts[shapely.area(parts) > 0])
+
+
+def _check_crs(crs: str) -> None:
+    try:
+        transformer(crs, "EPSG:4326")
+    except pyproj.exceptions.ProjError as error:
+        raise QueryInvalid(f"{crs[:80]!r} is no coordinate system known here. Write EPSG: and its number.") from error
+
+
+def _tiles_of_raster(archive: Archive, position: int, area: BaseGeometry, crs: str | None) -> NDArray[np.int64]:
+    raster = archive.imagery[position]
+    shape = _in_pixels(raster, area, crs, None if crs is None else archive.imagery.bounds_in(crs)[position])
+    left, top, right, bottom = -_SLACK, -_SLACK, raster.width + _SLACK, raster.height + _SLACK
+    if shape is not None:
+        if shape.is_empty:
+            return np.empty(0, np.int64)
+        bounds = shape.bounds
+        left, top = max(left, bounds[0] - _SLACK), max(top, bounds[1] - _SLACK)
+        right, bottom = min(right, bounds[2] + _SLACK), min(bottom, bounds[3] + _SLACK)
+    numbers = archive.tiles_within(position, left, top, right, bottom)
+    cols, rows = centres(archive, numbers)
+    if shape is None or len(numbers) < _FEW:
+        return numbers[_exactly(raster, cols, rows, area, crs)]
+    cell = _cell_kinds(shape, left, top, right, bottom)
+    across = ((cols - left) * (_CELLS / (right - left))).astype(np.int32).clip(0, _CELLS - 1)
+    down = ((rows - top) * (_CELLS / (bottom - top))).astype(np.int32).clip(0, _CELLS - 1)
+    kinds = cell.ravel()[down * _CELLS + across]
+    inside = kinds == _INSIDE
+    edge = np.flatnonzero(kinds == _EDGE)
+    inside[edge] = _exactly(raster, cols[edge], rows[edge], area, crs)
+    return numbers[inside]
+
+
+def centres(archive: Archive, numbers: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pixel columns and rows of the centres of some tiles, each (m,)."""
+    tiles = archive.tiles[numbers]
+    half = tiles["size"] / 2
+    return tiles["col"] + half, tiles["row"] + half
+
+
+def _exactly(
+    raster: Raster, cols: NDArray[np.float64], rows: NDArray[np.float64], area: BaseGeometry, crs: str | None
+) -> NDArray[np.bool_]:
+    """Whether places, given in pixels, are inside the area when brought to its CRS, (n,)."""
+    x, y = cols, rows
+    if crs is not None and raster.crs is not None:
+        t = raster.transform
+        x, y = t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
+        if crs != raster.crs:
+            x, y = transformer(raster.crs, crs).transform(x, y)
+    return np.asarray(shapely.contains_xy(area, x, y), bool)
+
+
+def _cell_kinds(shape: BaseGeometry, left: float, top: float, right: float, bottom: float) -> NDArray[np.uint8]:
+    """What is known of the cells of a raster over a rectangle, (64, 64): 0 outside the shape, or `_INSIDE`, or `_EDGE`."""
+    width, height = (right - left) / _CELLS, (bottom - top) / _CELLS
+    x, y = np.meshgrid(left + width * np.arange(_CELLS), top + height * np.arange(_CELLS))
+    boxes = shapely.box(x - _SLACK, y - _SLACK, x + width + _SLACK, y + height + _SLACK)
+    shapely.prepare(shape)
+    kinds = np.where(shapely.intersects(shape, boxes), _EDGE, 0).astype(np.uint8)
+    kinds[shapely.contains(shape, boxes)] = _INSIDE
+    return kinds
+
+
+def _in_pixels(
+    raster: Raster, area: BaseGeometry, crs: str | None, box: NDArray[np.float64] | None
+) -> BaseGeometry | None:
+    """The part of an area near a raster in its pixels, true to a quarter of one; None where that cannot be had.
+
+    An edge that is straight in one CRS is bent in another, so points are put in until the middles between them agree.
+    ``box`` is the raster's in that CRS.
+    """
+    if crs is None or box is None or raster.crs is None:
+        return area
+    if crs == raster.crs:
+        return raster.to_pixels(area)
+    if not np.isfinite(box).all():
+        return None
+    side = float(max(box[2:] - box[:2]))
+    near = shapely.box(*(box[:2] - side / 20), *(box[2:] + side / 20))
+    part = _polygons(shapely.intersection(area, near))
+    if part.is_empty:
+        return part
+    step = side / 4
+    for _ in range(8):
+        fine = shapely.segmentize(part, step)
+        points, ring = shapely.get_coordinates(shapely.get_rings(shapely.get_parts(fine)), return_index=True)
+        if len(points) > _MOST_POINTS:
+            return None
+        ends, middles = _pixels(raster, points, crs), _pixels(raster, (points[1:] + points[:-1]) / 2, crs)
+        bend = np.abs((ends[1:] + ends[:-1]) / 2 - middles)[ring[1:] == ring[:-1]]
+        if not np.isfinite(bend).all():
+            return None
+        if bend.max() <= _SLACK / 4:
+            local = shapely.transform(fine, lambda each: _pixels(raster, each, crs))
+            return local if local.is_valid else None
+        step *= max(0.1, min(0.7, float(np.sqrt(_SLACK / 5 / bend.max()))))
+    return None
+
+
+def _pixels(raster: Raster, points: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
+    """Points (n, 2) in a CRS as pixel columns and rows (n, 2)."""
+    x, y = transformer(crs, str(raster.crs)).transform(points[:, 0], points[:, 1])
+    inverse = ~raster.transform
+    return np.column_stack([inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f])
