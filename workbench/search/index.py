@@ -1,10 +1,10 @@
-"""Exact top-k over an archive: every score is the true cosine, or a linear scorer's, and ties have a fixed order."""
+"""The index: the best k tiles of an archive for a query or a scorer, with ties in a fixed order, at any size."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,13 @@ from numpy.typing import NDArray
 from workbench.descriptors.archive import Archive
 from workbench.errors import QueryInvalid, ShapeMismatch
 from workbench.imagery.grid import Tile
+from workbench.jobs import Progress, shown_progress
+from workbench.search.answers import Answers
+from workbench.search.choice import Name
+from workbench.search.engines.best import highest
+from workbench.search.stored_lists import build_lists
+
+_UNIT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,11 @@ class Scorer:
     bias: float = 0.0
     kind: str = "nearest neighbours"
 
+    @property
+    def is_descriptor(self) -> bool:
+        """Whether it is a query's descriptor, of unit length and without bias: scores are then cosines."""
+        return self.bias == 0 and abs(float(np.linalg.norm(self.weights)) - 1) < _UNIT
+
 
 @dataclass(frozen=True)
 class Hit:
@@ -41,16 +53,23 @@ class Hit:
 
 @dataclass(frozen=True)
 class Hits(Sequence[Hit]):
-    """Answers in the order of their ranks; a slice is hits again."""
+    """Answers in the order of their ranks; a slice is hits again.
+
+    Attributes:
+        hits: best first.
+        scored_by: what scores are: ``cosine``, ``hamming`` (share of bits that agree, where there are codes only), or
+            ``linear`` (a scorer's weights and bias).
+    """
 
     hits: tuple[Hit, ...] = ()
+    scored_by: str = "cosine"
 
     @overload
     def __getitem__(self, item: int) -> Hit: ...
     @overload
     def __getitem__(self, item: slice) -> Hits: ...
     def __getitem__(self, item: int | slice) -> Hit | Hits:
-        return Hits(self.hits[item]) if isinstance(item, slice) else self.hits[item]
+        return Hits(self.hits[item], self.scored_by) if isinstance(item, slice) else self.hits[item]
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -64,38 +83,78 @@ class Hits(Sequence[Hit]):
         return np.array([hit.number for hit in self.hits], np.int64)
 
 
-class Index:
-    """Answers top-k over an archive by scanning all descriptors; always rebuildable from it."""
+class Allowed(Protocol):
+    """What says which tiles may be hits, as `where.Where` does."""
 
-    def __init__(self, archive: Archive) -> None:
+    def numbers(self, archive: Archive) -> NDArray[np.int64] | None:
+        """Their rows in the archive, rising; None: all."""
+
+
+class Index:
+    """Answers top-k over an archive; holds nothing that could not be made anew from it.
+
+    Which engine answers is chosen by measurement when it is first needed. Those other than the exact one make a shortlist
+    by codes and rank it by descriptors where the archive has any: scores of hits are then exact, though now and then a
+    tile may be missing.
+
+    Attributes:
+        archive: that is searched.
+    """
+
+    def __init__(self, archive: Archive, engine: Name | None = None) -> None:
+        """Search ``archive``, with this ``engine`` or, when None, the one that suits it."""
         self.archive = archive
+        self._answers = Answers(archive, engine)
+
+    @property
+    def engine(self) -> Name:
+        """Name of the engine that answers: exact, flat or inverted."""
+        return self._answers.choice.name
+
+    @property
+    def engine_text(self) -> str:
+        """The engine in words: what it reads, its recall where that was measured, and why it answers."""
+        return self._answers.choice.text
+
+    def warm(self) -> None:
+        """Choose the engine, compile its kernels and read what it needs, so that the first click waits for none of it."""
+        if len(self.archive):
+            ones = np.ones(self.archive.manifest.dim, np.float32)
+            self.search(Scorer(ones / np.linalg.norm(ones)), 1)
+            self.search(Scorer(ones, bias=1.0), 1)
+
+    def build(self, progress: Progress | None = None) -> None:
+        """Sort the codes into lists, for archives of millions of tiles; what is then found is measured and recorded.
+
+        Args:
+            progress: counts tiles; a bar is shown when None.
+
+        Raises:
+            Cancelled: the user stopped it.
+            DiskFull: there is no room for the codes in their new order.
+        """
+        with shown_progress(progress) as shown:
+            self._answers.built(build_lists(self.archive, shown))
 
     def scores(self, query: Scorer | NDArray[np.float32]) -> NDArray[np.float32]:
-        """The score of every tile, float32 (n,).
+        """The score of every tile, float32 (n,): exact where all descriptors can be read at once, else from the codes.
 
         Raises:
             ShapeMismatch: the query has another length than the archive's descriptors.
             QueryInvalid: the query holds a value that is not finite, or nothing at all.
         """
-        scorer = query if isinstance(query, Scorer) else Scorer(np.asarray(query, np.float32))
-        if scorer.weights.shape != (self.archive.manifest.dim,):
-            raise ShapeMismatch(
-                f"The query has shape {scorer.weights.shape}, descriptors here have ({self.archive.manifest.dim},). "
-                "Describe it with this archive's encoder."
-            )
-        if not np.isfinite(scorer.weights).all() or not scorer.weights.any():
-            raise QueryInvalid(
-                "The query's descriptor is zero or not finite; there may be no data under it. Choose another place."
-            )
-        return self.archive.vectors @ scorer.weights + np.float32(scorer.bias)
+        scorer = self._checked(query)
+        if scorer.is_descriptor:
+            return self._answers.all_nearest(scorer.weights)
+        return self._answers.all_linear(scorer.weights, scorer.bias)
 
-    def search(self, query: Scorer | NDArray[np.float32], k: int = 50, where: NDArray[np.bool_] | None = None) -> Hits:
+    def search(self, query: Scorer | NDArray[np.float32], k: int = 50, where: Where | None = None) -> Hits:
         """The ``k`` best tiles, or all there are.
 
         Args:
             query: a descriptor (dim,) of unit length, or a scorer.
             k: at most so many hits.
-            where: true for tiles that may be hits, (n,); all when None.
+            where: tiles that may be hits: a `where.Where`, true or false for each, (n,), or their numbers; all when None.
 
         Returns:
             min(k, tiles allowed) hits, best first; equal scores in the archive's own order.
@@ -106,26 +165,58 @@ class Index:
         """
         if k < 0:
             raise QueryInvalid(f"k is {k}; expected 0 or more hits.")
-        return self.top(self.scores(query), k, where)
-
-    def top(self, scores: NDArray[np.float32], k: int, where: NDArray[np.bool_] | None = None) -> Hits:
-        """The ``k`` highest of the given scores as hits."""
-        if where is not None and where.shape != scores.shape:
-            raise ShapeMismatch(
-                f"where has shape {where.shape}; expected one value for each of {scores.shape[0]} tiles."
-            )
-        allowed = np.arange(len(scores)) if where is None else np.flatnonzero(where)
-        values = scores[allowed]
-        k = min(k, len(values))
+        scorer, numbers = self._checked(query), self._numbers(where, len(self.archive))
+        k = min(k, len(self.archive) if numbers is None else len(numbers))
         if k == 0:
             return Hits()
-        least = np.partition(values, len(values) - k)[len(values) - k]
-        near = np.flatnonzero(values >= least)
-        best = near[np.argsort(-values[near], kind="stable")][:k]
-        numbers = allowed[best]
-        return Hits(
-            tuple(
-                Hit(int(number), self.archive.tile(int(number)), float(scores[number]), rank)
-                for rank, number in enumerate(numbers, 1)
+        if scorer.is_descriptor:
+            return self._hits(*self._answers.nearest(scorer.weights, k, numbers), self._answers.scored_by)
+        return self._hits(*self._answers.linear(scorer.weights, scorer.bias, k, numbers), "linear")
+
+    def top(self, scores: NDArray[np.float32], k: int, where: Where | None = None) -> Hits:
+        """The ``k`` highest of the given scores as hits."""
+        best = highest(scores, k, self._numbers(where, len(scores)))
+        return self._hits(best, scores[best], "cosine" if self.archive.has_descriptors else "hamming")
+
+    def _checked(self, query: Scorer | NDArray[np.float32]) -> Scorer:
+        scorer = query if isinstance(query, Scorer) else Scorer(np.asarray(query, np.float32))
+        if scorer.weights.shape != (self.archive.manifest.dim,):
+            raise ShapeMismatch(
+                f"The query has shape {scorer.weights.shape}, descriptors here have ({self.archive.manifest.dim},). "
+                "Describe it with this archive's encoder."
             )
+        if not np.isfinite(scorer.weights).all() or not scorer.weights.any():
+            raise QueryInvalid(
+                "The query's descriptor is zero or not finite; there may be no data under it. Choose another place."
+            )
+        return scorer
+
+    def _numbers(self, where: Where | None, count: int) -> NDArray[np.int64] | None:
+        """Rows of the tiles that may be hits, rising; None: all."""
+        if where is None:
+            return None
+        if not isinstance(where, np.ndarray):
+            return where.numbers(self.archive)
+        if where.dtype != bool:
+            return _checked_numbers(where, count)
+        if where.shape != (count,):
+            raise ShapeMismatch(f"where has shape {where.shape}; expected one value for each of {count} tiles.")
+        return np.flatnonzero(where)
+
+    def _hits(self, numbers: NDArray[np.int64], scores: NDArray[np.float32], scored_by: str) -> Hits:
+        tiles = np.asarray(self.archive.tiles[numbers]).tolist()
+        found = zip(numbers.tolist(), tiles, scores.tolist(), strict=True)
+        hits = (Hit(number, Tile(*tile), score, rank) for rank, (number, tile, score) in enumerate(found, 1))
+        return Hits(tuple(hits), scored_by)
+
+
+Where = NDArray[np.bool_] | NDArray[np.integer[Any]] | Allowed
+
+
+def _checked_numbers(numbers: NDArray[Any], count: int) -> NDArray[np.int64]:
+    found = np.unique(numbers).astype(np.int64)
+    if len(found) and not 0 <= found[0] <= found[-1] < count:
+        raise QueryInvalid(
+            f"where names tiles {found[0]} to {found[-1]}; there are {count:,}, counted from 0. Give numbers of tiles."
         )
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -17,7 +18,8 @@ from workbench.search.engines.threads import in_slices
 AIM = 0.99
 """Recall at 100 that searches have to reach."""
 _SET_FOR = 0.995  # on the queries it is set with, so that others reach the aim
-_NEIGHBOURS = 100
+NEAR, DEEP = 100, 1000
+"""Neighbours that recall is measured for: as many as are looked at, and as a shortlist has."""
 _WORTH_A_THREAD = 50_000
 
 
@@ -29,13 +31,15 @@ class Lists:
         codes: as they lie, list after list.
         starts: first row of each list, and the end of the last, int64 (lists + 1,).
         centres: code that each list's codes are nearest to, uint8 (lists, bytes).
-        probes: how many lists a search reads, at least.
+        probes: how many lists a search for up to 100 reads, at least.
+        deep_probes: the same for more than 100.
     """
 
     codes: OrderedCodes
     starts: NDArray[np.int64]
     centres: NDArray[np.uint8]
     probes: int = 1
+    deep_probes: int = 1
 
     def search(self, query: NDArray[np.uint8], k: int) -> Found:
         """The ``k`` codes nearest to one, of those in the lists that are read.
@@ -53,7 +57,8 @@ class Lists:
         words, asked = as_words(self.codes.rows, query)
         near = self.nearest_lists(query)
         held = np.cumsum(self.starts[near + 1] - self.starts[near])
-        probes = max(self.probes, int(np.searchsorted(held, min(k, len(words)))) + 1)
+        probes = self.probes if k <= NEAR else max(self.probes, self.deep_probes)
+        probes = max(probes, int(np.searchsorted(held, min(k, len(words)))) + 1)
         read, rows = near[:probes], int(held[min(probes, len(held)) - 1])
         size = min(k, rows)
 
@@ -80,8 +85,10 @@ class Measured:
 
     Attributes:
         queries: how many.
-        probes: lists that a search reads.
+        probes: lists that a search for up to 100 reads.
         recall: of the 100 nearest codes, by exact search, the share that a search finds.
+        deep_probes: lists that a search for more reads.
+        deep_recall: of the 1,000 nearest, the share that a search finds.
         milliseconds: median of a search for 100.
         flat_milliseconds: the same by the exact scan.
     """
@@ -89,12 +96,14 @@ class Measured:
     queries: int
     probes: int
     recall: float
+    deep_probes: int
+    deep_recall: float
     milliseconds: float
     flat_milliseconds: float
 
 
 def calibrated(lists: Lists, *, queries: int = 200, seed: int = 0) -> tuple[Lists, Measured]:
-    """Set how many lists a search reads: as few as find 995 in 1,000 of the true 100 nearest.
+    """Set how many lists a search reads: as few as find 995 in 1,000 of the true neighbours.
 
     Args:
         lists: to be set.
@@ -104,27 +113,41 @@ def calibrated(lists: Lists, *, queries: int = 200, seed: int = 0) -> tuple[List
     Returns:
         the same lists with other ``probes``, and what was measured.
     """
+    drawn = np.unique(np.random.default_rng(seed).integers(0, len(lists.codes), queries))
+    ranks = [_list_ranks(lists, int(number)) for number in drawn]
+    probes, recall = _probes(np.concatenate([each[:NEAR] for each in ranks]))
+    deep_probes, deep_recall = _probes(np.concatenate(ranks))
+    lists = replace(lists, probes=probes, deep_probes=deep_probes)
+    asked = [lists.codes[int(number)] for number in drawn]
+    took = _milliseconds(lambda query: lists.search(query, NEAR), asked)
+    flat = _milliseconds(lambda query: flat_search(lists.codes.rows, query, NEAR, lists.codes.order), asked[:20])
+    return lists, Measured(len(drawn), probes, recall, deep_probes, deep_recall, took, flat)
+
+
+def _list_ranks(lists: Lists, number: int) -> NDArray[np.int64]:
+    """For each of a code's nearest others, nearest first: how many lists have centres nearer to it than that one's list."""
     codes = lists.codes
-    drawn = np.unique(np.random.default_rng(seed).integers(0, len(codes), queries))
-    flat, ranks = [], []
-    for number in drawn:
-        query = codes[int(number)]
+    query = codes[number]
+    found, _ = flat_search(codes.rows, query, DEEP + 1, codes.order)
+    found = found[found != number][:DEEP]
+    rank = np.empty(len(lists.centres), np.int64)
+    rank[lists.nearest_lists(query)] = np.arange(len(lists.centres))
+    return np.asarray(rank[np.searchsorted(lists.starts, codes.positions[found], side="right") - 1])
+
+
+def _probes(ranks: NDArray[np.int64]) -> tuple[int, float]:
+    """The fewest lists that hold 995 in 1,000 of neighbours, and the share that they hold."""
+    if not len(ranks):
+        return 1, 1.0
+    probes = 1 + int(np.sort(ranks)[max(0, int(np.ceil(_SET_FOR * len(ranks))) - 1)])
+    return probes, float((ranks < probes).mean())
+
+
+def _milliseconds(search: Callable[[NDArray[np.uint8]], Found], queries: list[NDArray[np.uint8]]) -> float:
+    """Median time of a search."""
+    took = []
+    for query in queries:
         began = perf_counter()
-        found, _ = flat_search(codes.rows, query, _NEIGHBOURS + 1, codes.order)
-        flat.append(perf_counter() - began)
-        found = found[found != number][:_NEIGHBOURS]
-        rank = np.empty(len(lists.centres), np.int64)
-        rank[lists.nearest_lists(query)] = np.arange(len(lists.centres))
-        ranks.append(rank[np.searchsorted(lists.starts, codes.positions[found], side="right") - 1])
-    every = np.sort(np.concatenate(ranks))
-    probes = 1 + int(every[max(0, int(np.ceil(_SET_FOR * len(every))) - 1)]) if len(every) else 1
-    lists = replace(lists, probes=probes)
-    recall = float((every < probes).mean()) if len(every) else 1.0
-    took = [_seconds(lists, codes[int(number)]) for number in drawn]
-    return lists, Measured(len(drawn), probes, recall, 1e3 * float(np.median(took)), 1e3 * float(np.median(flat)))
-
-
-def _seconds(lists: Lists, query: NDArray[np.uint8]) -> float:
-    began = perf_counter()
-    lists.search(query, _NEIGHBOURS)
-    return perf_counter() - began
+        search(query)
+        took.append(perf_counter() - began)
+    return 1e3 * float(np.median(took))
