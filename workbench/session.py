@@ -118,7 +118,7 @@ class Session(Controls):
         if lon is not None and lat is not None:
             tile = tile_at(self.archive, lon, lat)
         if tile is not None:
-            vector, words = self.archive.vectors[self.checked(tile)], f"tile {tile:,}"
+            vector, words = self.archive.vectors_of([self.checked(tile)])[0], f"tile {tile:,}"
             ring = self.ring(tile)
         elif shape is not None:
             vector, words = describe_shape(self.archive, shape, crs), "a drawn outline"
@@ -313,7 +313,7 @@ class Session(Controls):
     def warm_up(self) -> None:
         """Load what the first click needs: descriptors, encoder and thumbnail code; failures wait for that click."""
         try:
-            self.index.scores(Scorer(self.archive.vectors[0]))
+            self.index.warm()
             self.thumbnail(0)
             _ = self.archive.encoder
             self.layers.warm_up()

@@ -47,7 +47,7 @@ class Places:
         """The centred unit descriptor (dim,) of an outline; a tile's is looked up, another's computed once."""
         number = self.tile_of(raster, shape)
         if number is not None:
-            return self._archive.vectors[number]
+            return self._archive.vectors_of([number])[0]
         key = (self._archive.imagery[raster].fingerprint, shape.wkb)
         if key not in self._described:
             self._described[key] = self._archive.describe(raster, shape)
