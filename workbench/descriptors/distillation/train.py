@@ -69,7 +69,7 @@ def train(
     layers, down to an eighth of the resolution, their weights: they see edges and colours, and their gradients would
     take half of the time. What is kept is the running mean of the weights (Polyak and Juditsky 1992), averaged with those
     at the start: what was known of other imagery is then not lost (Wortsman et al. 2022, "Robust fine-tuning of zero-shot
-    models").
+    models"). For the same reason the last layer keeps the student's own features beside the teachers' answers.
 
     Args:
         crops: uint8 (n, side, side, 3), the side a multiple of 32.
@@ -122,7 +122,9 @@ def train(
         with state.averaged():
             progress.say(f"epoch {epoch + 1}: {held_out(student, crops[taught:], targets[taught:])}")
     state.use_average(kept=recipe.kept)
-    return student.eval()
+    student.eval()
+    _keep_own(student, crops[:taught])
+    return student
 
 
 def _freeze(student: AerialNetwork) -> None:
@@ -183,11 +185,10 @@ def _cells(student: AerialNetwork, pixels: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _fit_head(student: AerialNetwork, crops: NDArray[np.uint8], targets: NDArray[np.float32], most: int = 6000) -> None:
+def _fit_head(student: AerialNetwork, crops: NDArray[np.uint8], targets: NDArray[np.float32]) -> None:
     """Start the linear layer at its best for the body as it is: least squares with a small ridge."""
     student.eval()
-    pooled = [_cells(student, pixels).mean(dim=(2, 3)) for pixels in _parts(crops[:most])]
-    inputs = student.head.evened(torch.cat(pooled)).double()
+    inputs = _head_inputs(student, crops)
     wanted = torch.from_numpy(targets[: len(inputs)]).double()
     mean = inputs.mean(dim=0)
     centred = inputs - mean
@@ -196,6 +197,31 @@ def _fit_head(student: AerialNetwork, crops: NDArray[np.uint8], targets: NDArray
     linear = student.head.linear
     linear.weight.copy_(weights.T)
     linear.bias.copy_(wanted.mean(dim=0) - mean @ weights)
+
+
+@torch.inference_mode()
+def _keep_own(student: AerialNetwork, crops: NDArray[np.uint8]) -> None:
+    """Let the linear layer give what it learned and, with equal weight, its own inputs, on their first principal axes.
+
+    Few crops do not show all that teachers know, and what the layer does not need for them it would leave out. An inner
+    product is then half that of the answers and half that of the features, but for what the other axes hold.
+    """
+    inputs = _head_inputs(student, crops)
+    linear = student.head.linear
+    mean = inputs.mean(dim=0)
+    covariance = (inputs - mean).T @ (inputs - mean) / len(inputs)
+    answers = linear.weight.double()
+    spread = [(part @ covariance @ part.T).trace().sqrt() for part in (answers, torch.eye(len(mean)).double())]
+    both = torch.cat([answers / spread[0], torch.eye(len(mean)).double() / spread[1]])
+    _, axes = torch.linalg.eigh(both @ covariance @ both.T)
+    weights = axes[:, -len(answers) :].flip(1).T @ both
+    linear.weight.copy_(weights)
+    linear.bias.copy_(-weights @ mean)
+
+
+def _head_inputs(student: AerialNetwork, crops: NDArray[np.uint8], most: int = 6000) -> Tensor:
+    pooled = [_cells(student, pixels).mean(dim=(2, 3)) for pixels in _parts(crops[:most])]
+    return student.head.evened(torch.cat(pooled)).double()
 
 
 def _parts(crops: NDArray[np.uint8]) -> Iterator[Tensor]:
