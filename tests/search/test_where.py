@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from small_rasters import patchwork, write_raster
 
 from workbench.descriptors.archive import Archive
 from workbench.descriptors.build import build_archive
+from workbench.descriptors.tiles import GridTiles
 from workbench.errors import QueryInvalid
 from workbench.jobs import Progress
 from workbench.search import areas
@@ -62,6 +64,11 @@ def centre_of(archive: Archive, number: int, crs: str | None) -> Point | None:
     return None if raster.crs is None else raster.from_pixels(centre, crs)
 
 
+def on_grid(archive: Archive) -> Archive:
+    """The same archive with its tiles computed, as those of a large one are."""
+    return replace(archive, tiles=GridTiles(archive.manifest))
+
+
 @st.composite
 def outlines(draw: st.DrawFn) -> list[tuple[int, float, float]]:
     """Corners as (raster, share of its columns, share of its rows), some of them outside."""
@@ -78,17 +85,17 @@ def polygon(archive: Archive, corners: list[tuple[int, float, float]], crs: str 
     return MultiPoint(points).convex_hull.buffer(0)
 
 
-@given(outlines(), st.sampled_from(CRSS), st.sampled_from((0, 4096)))
-@settings(deadline=None, max_examples=60)
+@given(outlines(), st.sampled_from(CRSS), st.sampled_from((0, 4096)), st.booleans())
+@settings(deadline=None, max_examples=80)
 def test_an_area_holds_the_tiles_whose_centre_it_holds(
-    places: Archive, corners: list[tuple[int, float, float]], crs: str | None, few: int
+    places: Archive, corners: list[tuple[int, float, float]], crs: str | None, few: int, as_grid: bool
 ) -> None:
     area = polygon(places, corners, crs)
     if area.is_empty:
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(areas, "_FEW", few)
-        found = tiles_in_area(places, area, crs)
+        found = tiles_in_area(on_grid(places) if as_grid else places, area, crs)
     assert found.tolist() == looked_at(places, area, crs)
     assert np.flatnonzero(tiles_inside(places, area, crs)).tolist() == found.tolist()
 
@@ -100,7 +107,9 @@ def test_edges_that_are_straight_in_another_crs_are_bent_in_pixels(
     chance = np.random.default_rng(0)
     for crs in ("EPSG:3035", "EPSG:3413", "EPSG:4326") * 20:
         area = polygon(places, [(2, *chance.uniform(-0.6, 1.6, 2)) for _ in range(4)], crs)
-        assert tiles_in_area(places, area, crs).tolist() == looked_at(places, area, crs)
+        expected = looked_at(places, area, crs)
+        assert tiles_in_area(places, area, crs).tolist() == expected
+        assert tiles_in_area(on_grid(places), area, crs).tolist() == expected
 
 
 @pytest.mark.parametrize("few", [0, 4096])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyproj
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from workbench.descriptors.archive import Archive
+from workbench.descriptors.tiles import GridTiles
 from workbench.errors import QueryInvalid
 from workbench.imagery.rasters import Raster, transformer
 
@@ -94,23 +95,73 @@ def _tiles_of_raster(archive: Archive, position: int, area: BaseGeometry, crs: s
     shape = _in_pixels(raster, area, crs, None if crs is None else archive.imagery.bounds_in(crs)[position])
     left, top, right, bottom = -_SLACK, -_SLACK, raster.width + _SLACK, raster.height + _SLACK
     if shape is not None:
-        if shape.is_empty:
-            return np.empty(0, np.int64)
         bounds = shape.bounds
         left, top = max(left, bounds[0] - _SLACK), max(top, bounds[1] - _SLACK)
         right, bottom = min(right, bounds[2] + _SLACK), min(bottom, bounds[3] + _SLACK)
+        if not (left < right and top < bottom):
+            return np.empty(0, np.int64)
+    room = (right - left) * (bottom - top)
+    if isinstance(archive.tiles, GridTiles) and shape is not None and room > _FEW * archive.tiles.sizes[-1] ** 2:
+        # A grid's tiles in a rectangle are known in microseconds; where a given tile lies takes it longer.
+        sure, edge = _by_cells(archive, position, _Cells(shape, left, top, right, bottom))
+        edge = edge[_exactly(raster, *centres(archive, edge), area, crs)]
+        return np.sort(np.concatenate([sure, edge]), kind="stable")
     numbers = archive.tiles_within(position, left, top, right, bottom)
     cols, rows = centres(archive, numbers)
     if shape is None or len(numbers) < _FEW:
         return numbers[_exactly(raster, cols, rows, area, crs)]
-    cell = _cell_kinds(shape, left, top, right, bottom)
-    across = ((cols - left) * (_CELLS / (right - left))).astype(np.int32).clip(0, _CELLS - 1)
-    down = ((rows - top) * (_CELLS / (bottom - top))).astype(np.int32).clip(0, _CELLS - 1)
-    kinds = cell.ravel()[down * _CELLS + across]
+    kinds = _Cells(shape, left, top, right, bottom).at(cols, rows)
     inside = kinds == _INSIDE
-    edge = np.flatnonzero(kinds == _EDGE)
-    inside[edge] = _exactly(raster, cols[edge], rows[edge], area, crs)
+    unsure = np.flatnonzero(kinds == _EDGE)
+    inside[unsure] = _exactly(raster, cols[unsure], rows[unsure], area, crs)
     return numbers[inside]
+
+
+def _by_cells(archive: Archive, position: int, cells: _Cells) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Tiles of a raster in cells that are inside, and those in cells on the edge."""
+    x, y = cells.x.tolist(), cells.y.tolist()
+    found = []
+    for kind in (_INSIDE, _EDGE):
+        runs = [
+            archive.tiles_within(position, x[first], y[row], x[last], y[row + 1])
+            for row, first, last in cells.runs(kind)
+        ]
+        found.append(np.concatenate([np.empty(0, np.int64), *runs]))
+    return found[0], found[1]
+
+
+class _Cells:
+    """A coarse raster over a rectangle of pixels that says of its cells what is known of a shape there.
+
+    Attributes:
+        x: left edges of its columns, and the last one's right edge.
+        y: top edges of its rows, and the last one's bottom edge.
+        kinds: of the cells, (64, 64): 0 outside the shape, or `_INSIDE`, or `_EDGE`.
+    """
+
+    def __init__(self, shape: BaseGeometry, left: float, top: float, right: float, bottom: float) -> None:
+        self.x, self.y = np.linspace(left, right, _CELLS + 1), np.linspace(top, bottom, _CELLS + 1)
+        x, y = np.meshgrid(self.x, self.y)
+        near = (x[:-1, :-1] - _SLACK, y[:-1, :-1] - _SLACK, x[1:, 1:] + _SLACK, y[1:, 1:] + _SLACK)
+        boxes = shapely.box(*near)
+        shapely.prepare(shape)
+        self.kinds = np.where(shapely.intersects(shape, boxes), _EDGE, 0).astype(np.uint8)
+        self.kinds[shapely.contains(shape, boxes)] = _INSIDE
+
+    def at(self, cols: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """The kinds at some places (n,) in the rectangle, which rounding may lay into the next cell: slack covers that."""
+        across, down = (
+            ((places - edges[0]) * (_CELLS / (edges[-1] - edges[0]))).astype(np.int32).clip(0, _CELLS - 1)
+            for places, edges in ((cols, self.x), (rows, self.y))
+        )
+        return self.kinds.ravel()[down * _CELLS + across]
+
+    def runs(self, kind: int) -> Iterator[tuple[int, int, int]]:
+        """Row, first column and one past the last of the cells of a kind that lie side by side."""
+        for row, line in enumerate(np.pad(self.kinds == kind, ((0, 0), (1, 1)))):
+            ends = np.flatnonzero(line[1:] != line[:-1]).tolist()
+            for first, last in zip(ends[::2], ends[1::2], strict=True):
+                yield row, first, last
 
 
 def centres(archive: Archive, numbers: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -131,17 +182,6 @@ def _exactly(
         if crs != raster.crs:
             x, y = transformer(raster.crs, crs).transform(x, y)
     return np.asarray(shapely.contains_xy(area, x, y), bool)
-
-
-def _cell_kinds(shape: BaseGeometry, left: float, top: float, right: float, bottom: float) -> NDArray[np.uint8]:
-    """What is known of the cells of a raster over a rectangle, (64, 64): 0 outside the shape, or `_INSIDE`, or `_EDGE`."""
-    width, height = (right - left) / _CELLS, (bottom - top) / _CELLS
-    x, y = np.meshgrid(left + width * np.arange(_CELLS), top + height * np.arange(_CELLS))
-    boxes = shapely.box(x - _SLACK, y - _SLACK, x + width + _SLACK, y + height + _SLACK)
-    shapely.prepare(shape)
-    kinds = np.where(shapely.intersects(shape, boxes), _EDGE, 0).astype(np.uint8)
-    kinds[shapely.contains(shape, boxes)] = _INSIDE
-    return kinds
 
 
 def _in_pixels(
@@ -176,7 +216,8 @@ def _in_pixels(
         if bend.max() <= _SLACK / 4:
             local = shapely.transform(fine, lambda each: _pixels(raster, each, crs))
             return local if local.is_valid else None
-        step *= max(0.1, min(0.7, float(np.sqrt(_SLACK / 5 / bend.max()))))
+        lengths = np.hypot(*(points[1:] - points[:-1])[ring[1:] == ring[:-1]].T)
+        step = float(lengths.max()) * max(0.1, min(0.7, float(np.sqrt(_SLACK / 5 / bend.max()))))
     return None
 
 
