@@ -23,6 +23,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifests, "BLOCK", 128)
         patch.setattr(manifests, "BLOCKS_PER_BATCH", 3)
+        patch.setattr("workbench.descriptors.build.compact", lambda *_: None)  # as builds left it once; see test_compaction
         return build_archive(
             small_imagery(folder / "images"), folder / "archive", tile=64, encoder=MeanColour(), progress=Progress()
         )
@@ -126,18 +127,17 @@ def test_P04_a_damaged_centring_is_named(folder: Path) -> None:
 def test_P04_building_again_mends_an_archive(built: Archive, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifests, "BLOCK", 128)
     monkeypatch.setattr(manifests, "BLOCKS_PER_BATCH", 3)
-    expected = contents(folder)
     (folder / PARTS[0]).unlink()
     (folder / "batch-00001-0000003.json").write_text("{")
     build_archive(built.imagery, folder, tile=64, encoder=MeanColour(), progress=Progress())
-    assert contents(folder) == expected
+    assert rows_of(reopen(folder)) == rows_of(built) and not list(folder.glob("batch-*"))
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"format": "something else"}, "something else"),
-        ({"version": 3}, "version 3.*Update"),
+        ({"version": 4}, "version 4.*Update"),
         ({"version": "x"}, "damaged|version"),
         ({"dim": 5}, "is not the file that was committed"),
         ({"rasters": []}, "holds no tiles"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from pathlib import Path
 
@@ -165,24 +164,6 @@ def test_P41_an_archive_of_the_first_version_has_the_default_codes(built: Archiv
     for path in folder.glob("derived/codes-*"):
         path.unlink()
     assert np.array_equal(reopen(folder).codes, built.codes)
-
-
-def test_a_read_only_archive_is_encoded_in_memory(
-    built: Archive, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    for name in (MODEL, CODES, RECORD):
-        (folder / name).unlink()
-    before = contents(folder)
-
-    def refused(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    # Root, who runs some test machines, may write anywhere: the system's answer is given here instead.
-    monkeypatch.setattr("workbench.descriptors.codes.stored.save_codes", refused)
-    monkeypatch.setattr("workbench.descriptors.codes.stored.atomic_write", refused)
-    with caplog.at_level(logging.WARNING):
-        assert np.array_equal(reopen(folder).codes, built.codes)
-    assert "codes-000" in caplog.text and contents(folder) == before
 
 
 def test_neighbours_by_codes_are_neighbours_by_descriptors(built: Archive) -> None:

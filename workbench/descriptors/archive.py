@@ -15,18 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from workbench.descriptors.batches import Skipped, read_batch, read_record
+from workbench.descriptors.batches import Skipped
 from workbench.descriptors.centring import Centring, centring_name, drift_of, fit_centring, read_centring
 from workbench.descriptors.codes.models import CodeModel
-from workbench.descriptors.codes.stored import archive_codes, archive_model, check_archive_codes
+from workbench.descriptors.codes.packed import Codes, read_codes
+from workbench.descriptors.codes.stored import archive_codes, check_archive_codes, fit_model, read_model
+from workbench.descriptors.contents import read_contents
 from workbench.descriptors.dense import encode_alone, encode_window
-from workbench.descriptors.derived import derived_folder, find_derived
+from workbench.descriptors.derived import FOLDER, derived_folder, find_derived
 from workbench.descriptors.encoders import ORIENTATIONS, Encoder, load_encoder
 from workbench.descriptors.footprints import polygons_of, window_corners
 from workbench.descriptors.imported import Outlines
 from workbench.descriptors.manifest import Manifest, RasterEntry, read_manifest, with_dates, write_manifest
 from workbench.descriptors.rows import Rows
-from workbench.descriptors.tiles import tiles_digest, tiles_within
+from workbench.descriptors.tiles import Tiles, tile_sizes, tiles_digest, tiles_within
 from workbench.errors import (
     ArchiveInvalid,
     ArchiveMismatch,
@@ -52,7 +54,7 @@ class Archive:
         folder: where it is.
         manifest: encoder, grid and rasters.
         imagery: the rasters, in the order that ``tiles["raster"]`` counts them.
-        tiles: structured array (n,) of raster, row, col, size.
+        tiles: rows (n,) of raster, row, col, size: a structured array, or in large archives what reads like one.
         descriptors: as pooled, float16 (n, dim), in parts on disk; None in an archive of codes only. See `raw`.
         skipped: tiles that could not be indexed, and why.
         problems: what is wrong with the imagery now, in words.
@@ -61,7 +63,7 @@ class Archive:
     folder: Path
     manifest: Manifest
     imagery: Imagery
-    tiles: NDArray[Any]
+    tiles: Tiles
     descriptors: Rows | None
     skipped: tuple[Skipped, ...]
     without_data: int
@@ -73,7 +75,7 @@ class Archive:
 
     def __repr__(self) -> str:
         """Tiles, rasters, encoder, folder, and what is wrong."""
-        sizes = " and ".join(str(size) for size in np.unique(self.tiles["size"]))
+        sizes = " and ".join(map(str, self.sizes))
         rasters = f"{len(self.imagery)} raster{'s' if len(self.imagery) != 1 else ''}"
         said = (
             f"{len(self):,} tiles of {sizes} px from {rasters}, described by {self.manifest.encoder}, in {self.folder}"
@@ -129,6 +131,11 @@ class Archive:
         return self.descriptors
 
     @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Tile sizes in pixels, ascending."""
+        return tile_sizes(self.tiles)
+
+    @cached_property
     def identity(self) -> str:
         """Tells this archive's tiles and descriptors from any other's: 32 hexadecimal digits."""
         manifest = self.manifest
@@ -143,7 +150,12 @@ class Archive:
 
     def find_derived(self, name: str) -> Path:
         """A derived file, where it is or would be written: the archive's own where it has one."""
-        return find_derived(self.folder, self.derived, name)
+        return find_derived(self._derived_folders, name)
+
+    @property
+    def _derived_folders(self) -> tuple[Path, ...]:
+        """Where derived files are read, in order; the last is written to. Those of an archive of codes are part of it."""
+        return (self.folder, self.folder / FOLDER, self.derived)[self.has_descriptors :]
 
     @cached_property
     def centring(self) -> Centring:
@@ -173,16 +185,20 @@ class Archive:
     @cached_property
     def code_model(self) -> CodeModel:
         """What turns centred descriptors into codes; fitted once and frozen until `refit`."""
-        return archive_model(self.find_derived, self.manifest, self.raw, self.centring)
+        found = read_model(self._derived_folders, self.manifest)
+        return found or fit_model(self.derived, self.manifest, self.raw, self.centring)
 
     @cached_property
-    def codes(self) -> NDArray[np.uint8]:
-        """Packed codes of all tiles, uint8 (n, bits // 8), in the order of ``tiles``.
+    def codes(self) -> Codes:
+        """Packed codes of all tiles by number, uint8 (n, bits // 8), memory-mapped.
 
         Raises:
             ArchiveInvalid: the stored codes are damaged; the message names the file.
         """
-        return archive_codes(self.find_derived, self.manifest, self.tiles, self.raw, self.centring, self.code_model)
+        if not self.has_descriptors:
+            return read_codes(self.folder, self.manifest.centring, (len(self), self.manifest.code_bits // 8))
+        made_of = self.tiles, self.raw, self.centring, self.code_model
+        return archive_codes(self._derived_folders, self.manifest, *made_of)
 
     def refit(self, *, code_kind: str | None = None, code_bits: int | None = None) -> None:
         """Fit centring and codes anew, for instance after rasters were added; descriptors stay as they are.
@@ -332,43 +348,29 @@ def open_archive(
     if encoder is not None:
         check_encoder(manifest, encoder)
     rasters, problems = _find_rasters(manifest, imagery)
-    tiles: list[NDArray[Any]] = []
-    raw: list[NDArray[np.float16]] = []
-    skipped: list[Skipped] = []
-    without_data = missing = 0
-    for batch in manifest.batches():
-        record = read_record(folder, batch)
-        if record is None or record.content != manifest.rasters[batch.raster].content:
-            missing += 1
-            continue
-        batch_tiles, descriptors = read_batch(folder, record, manifest.dim)
-        tiles.append(batch_tiles)
-        raw.append(descriptors)
-        skipped += record.skipped
-        without_data += record.without_data
-    if missing and manifest.complete:
+    contents = read_contents(folder, manifest)
+    if contents.missing and manifest.complete:
         raise ArchiveInvalid(
-            f"{folder}: {missing} of {len(tiles) + missing} batches are gone. Restore their files, or run build_archive "
-            "again to make them anew."
+            f"{folder}: {contents.missing} of {contents.batches} batches are gone. Restore their files, or run "
+            "build_archive again to make them anew."
         )
-    if missing:
+    if contents.missing:
         problems.append(
-            f"The build stopped with {missing} of {len(tiles) + missing} batches to go; run build_archive again."
+            f"The build stopped with {contents.missing} of {contents.batches} batches to go; run build_archive again."
         )
-    if not sum(len(part) for part in tiles):
-        raise ArchiveInvalid(
-            f"{folder} holds no tiles{': the build was interrupted before its first batch' if missing else ''}."
-        )
+    if not len(contents.tiles):
+        stopped = ": the build was interrupted before its first batch" if contents.missing else ""
+        raise ArchiveInvalid(f"{folder} holds no tiles{stopped}.")
     for problem in problems:
         log.warning("%s", problem)
     archive = Archive(
         folder,
         manifest,
         rasters,
-        _joined(tiles),
-        Rows(raw, manifest.dim),
-        tuple(skipped),
-        without_data,
+        contents.tiles,
+        contents.descriptors,
+        contents.skipped,
+        contents.without_data,
         tuple(problems),
         encoder,
     )
@@ -395,10 +397,6 @@ def check_encoder(manifest: Manifest, encoder: Encoder) -> None:
 def quicklook_name(entry: RasterEntry) -> str:
     """Name of the small copy of a raster among the derived files."""
     return f"quicklook-{entry.fingerprint[:16]}.tif"
-
-
-def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _find_rasters(manifest: Manifest, imagery: Imagery | str | Path | None) -> tuple[Imagery, list[str]]:

@@ -59,7 +59,7 @@ def write_batch(
     for name, array in (("tiles", tiles), ("descriptors", descriptors)):
         with atomic_write(folder / f"{name}-{batch.stem}.npy") as aside, aside.open("wb") as file:
             np.save(file, array, allow_pickle=False)
-    crcs = [_crc(folder / f"{name}-{batch.stem}.npy") for name in ("tiles", "descriptors")]
+    crcs = [ends_crc(folder / f"{name}-{batch.stem}.npy") for name in ("tiles", "descriptors")]
     record = Record(batch, content, len(tiles), without_data, tuple(skipped), *crcs)
     write_json(folder / f"batch-{batch.stem}.json", asdict(record))
 
@@ -99,7 +99,7 @@ def read_batch(folder: Path, record: Record, dim: int) -> tuple[NDArray[Any], ND
         path = folder / f"{name}-{record.batch.stem}.npy"
         wrong = f"{path} is not the file that was committed as batch {record.batch.stem}. {_mend(record.batch)}"
         try:
-            if _crc(path) != crc:
+            if ends_crc(path) != crc:
                 raise ArchiveInvalid(wrong)
             array = np.load(path, mmap_mode="r" if record.tiles else None, allow_pickle=False)
         except BAD_ARRAY as error:
@@ -110,13 +110,14 @@ def read_batch(folder: Path, record: Record, dim: int) -> tuple[NDArray[Any], ND
     return arrays[0], arrays[1]
 
 
-def _mend(batch: Batch) -> str:
-    return f"Restore it from a copy, or delete the three files *-{batch.stem}.* and run build_archive again."
-
-
-def _crc(path: Path) -> int:
+def ends_crc(path: Path) -> int:
+    """Checksum of a file's size and its first and last 64 kB."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(_END)
         file.seek(max(0, size - _END))
         return zlib.crc32(file.read(_END), zlib.crc32(head + str(size).encode()))
+
+
+def _mend(batch: Batch) -> str:
+    return f"Restore it from a copy, or delete the three files *-{batch.stem}.* and run build_archive again."

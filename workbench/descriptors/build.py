@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from workbench.descriptors.archive import Archive, open_archive, quicklook_name
-from workbench.descriptors.batches import Skipped, read_record, write_batch
+from workbench.descriptors.batches import Skipped, write_batch
 from workbench.descriptors.centring import MUCH_DRIFT
+from workbench.descriptors.compaction import committed_batches, compact
 from workbench.descriptors.dense import Block, FeatureMap, encode_block, encode_window, read_block
 from workbench.descriptors.derived import FOLDER
 from workbench.descriptors.encoders import Encoder, load_encoder
@@ -31,7 +32,7 @@ from workbench.descriptors.manifest import (
     write_manifest,
 )
 from workbench.descriptors.memory import kept_memory
-from workbench.errors import ArchiveInvalid, ArchiveMismatch, QueryInvalid, RasterUnreadable
+from workbench.errors import ArchiveMismatch, QueryInvalid, RasterUnreadable
 from workbench.files import format_bytes, require_space
 from workbench.imagery.grid import TILE_DTYPE, TileGrid
 from workbench.imagery.opening import open_imagery
@@ -109,7 +110,8 @@ def build_archive(
     manifest = _joined_manifest(folder, asked, imagery)
     rasters = {raster.fingerprint: raster for raster in imagery}
     ordered = Imagery(tuple(rasters[entry.fingerprint] for entry in manifest.rasters))
-    todo = [batch for batch in manifest.batches() if not _committed(folder, manifest, batch)]
+    there = committed_batches(folder, manifest)
+    todo = [batch for batch in manifest.batches() if batch not in there]
     with shown_progress(progress) as shown:
         if todo:
             estimate = estimate_archive(ordered, manifest, encoder, todo)
@@ -119,7 +121,7 @@ def build_archive(
             write_manifest(folder, replace(manifest, complete=False))
             with kept_memory():
                 _encode_batches(folder, manifest, ordered, encoder, todo, shown)
-        _remove_leftovers(folder, manifest)
+        compact(folder, manifest, shown)
         manifest = replace(manifest, complete=True)
         write_manifest(folder, manifest)
         _write_quicklooks(folder, manifest, ordered, shown)
@@ -208,15 +210,6 @@ def _joined_manifest(folder: Path, asked: Manifest, imagery: Imagery) -> Manifes
         if raster.fingerprint not in known
     ]
     return replace(manifest, rasters=tuple(entries))
-
-
-def _committed(folder: Path, manifest: Manifest, batch: Batch) -> bool:
-    try:
-        record = read_record(folder, batch)
-    except ArchiveInvalid as error:
-        log.warning("%s", error)
-        return False
-    return record is not None and record.content == manifest.rasters[batch.raster].content
 
 
 def _encode_batches(
@@ -365,18 +358,6 @@ def _write_quicklooks(folder: Path, manifest: Manifest, imagery: Imagery, progre
         except RasterUnreadable as error:
             progress.say(f"No quick-look copy: {error}")
         progress.advance()
-
-
-def _remove_leftovers(folder: Path, manifest: Manifest) -> None:
-    """Delete what a killed run left half-written, and batches of a raster that has become smaller."""
-    wanted = {batch.stem for batch in manifest.batches()}
-    for kind in ("batch", "tiles", "descriptors"):
-        for path in folder.glob(f"{kind}-*"):
-            if path.stem.removeprefix(f"{kind}-") not in wanted:
-                path.unlink(missing_ok=True)
-    for pattern in (".tiles-*", ".descriptors-*", ".batch-*", ".manifest.*", "derived/.*"):
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
 
 
 def _summary(archive: Archive) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.files import existing_parent
 
+log = logging.getLogger(__name__)
 FOLDER = "derived"
 _VARIABLE = "WORKBENCH_CACHE"
 
@@ -21,18 +25,21 @@ def derived_folder(archive: Path, identity: str) -> Path:
 
     Returns:
         ``derived`` in the archive where this process may write there; otherwise ``archives/IDENTITY`` in the folder that
-        the variable WORKBENCH_CACHE names, or in the system's folder for caches.
+        the variable WORKBENCH_CACHE names, or in the system's folder for caches; a temporary one as the last resort.
     """
     shared = archive / FOLDER
     folder = shared if may_write(shared) else _cache() / "archives" / identity
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        folder = Path(tempfile.mkdtemp(prefix="workbench-"))
+        log.warning("Neither the archive nor the folder for caches can be written (%s). Using %s.", error, folder)
     return folder
 
 
-def find_derived(archive: Path, own: Path, name: str) -> Path:
-    """The derived file ``name``: the archive's where it has one, else where it is or would be in the folder ``own``."""
-    shared = archive / FOLDER / name
-    return shared if shared.is_file() else own / name
+def find_derived(folders: Sequence[Path], name: str) -> Path:
+    """The derived file ``name`` in the first folder that has it, or where it would be written: in the last one."""
+    return next((folder / name for folder in folders if (folder / name).is_file()), folders[-1] / name)
 
 
 def may_write(folder: Path) -> bool:

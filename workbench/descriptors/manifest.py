@@ -18,7 +18,7 @@ from workbench.imagery.rasters import Raster
 from workbench.imagery.render import Stretch, fit_stretch
 
 FORMAT = "workbench-archive"
-VERSION = 2
+VERSION = 3
 BLOCK = 2048
 BLOCKS_PER_BATCH = 4
 
@@ -97,6 +97,7 @@ class Manifest:
     centring: int = 0
     code_kind: str = "itq"
     code_bits: int = 512
+    codes_only: bool = False
 
     @property
     def orientations(self) -> int:

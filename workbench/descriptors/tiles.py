@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -132,6 +133,15 @@ class GridTiles:
         ends = self._firsts[raster : raster + 2]
         return slice(*(ends if self.held is None else self.held.rank(ends)).tolist())
 
+    def raster_digest(self, raster: int) -> str:
+        """Names which slots of a raster hold a tile: 32 hexadecimal digits."""
+        layout, first = self._layouts[int(self._kinds[raster])], int(self._firsts[raster])
+        digest = hashlib.blake2b(json.dumps([layout.slots, layout.sizes, layout.block]).encode(), digest_size=16)
+        if self.held is not None:
+            bits = np.unpackbits(self.held.packed[first // 8 : (first + layout.slots) // 8 + 1], bitorder="little")
+            digest.update(np.packbits(bits[first % 8 : first % 8 + layout.slots]).data)
+        return digest.hexdigest()
+
     def within(self, raster: int, left: float, top: float, right: float, bottom: float) -> Ints:
         """See `tiles_within`."""
         found = [np.empty(0, np.int64)]
@@ -225,3 +235,14 @@ def tiles_digest(tiles: Tiles) -> str:
             digest.update(tiles.held.packed.data)
         return digest.hexdigest()
     return hashlib.blake2b(np.ascontiguousarray(tiles).tobytes(), digest_size=16).hexdigest()
+
+
+def raster_tiles(tiles: Tiles, rasters: int) -> Iterator[tuple[slice, str]]:
+    """For each raster of an archive, its tiles by number, and 32 hexadecimal digits that name them and their order."""
+    if isinstance(tiles, GridTiles):
+        yield from ((tiles.raster_tiles(raster), tiles.raster_digest(raster)) for raster in range(rasters))
+        return
+    ends = np.searchsorted(tiles["raster"], np.arange(rasters + 1)).tolist()
+    for start, stop in itertools.pairwise(ends):
+        windows = [np.ascontiguousarray(tiles[name][start:stop]) for name in ("row", "col", "size")]
+        yield slice(start, stop), hashlib.blake2b(np.stack(windows).tobytes(), digest_size=16).hexdigest()
