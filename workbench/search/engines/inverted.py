@@ -113,10 +113,11 @@ def calibrated(lists: Lists, *, queries: int = 200, seed: int = 0) -> tuple[List
     Returns:
         the same lists with other ``probes``, and what was measured.
     """
-    drawn = np.unique(np.random.default_rng(seed).integers(0, len(lists.codes), queries))
+    half = np.random.default_rng(seed).integers(0, max(1, len(lists.codes) // 2), queries)
+    drawn = np.unique(np.minimum(2 * half + 1, len(lists.codes) - 1))  # centres were not fitted to odd rows
     ranks = [_list_ranks(lists, int(number)) for number in drawn]
-    probes, recall = _probes(np.concatenate([each[:NEAR] for each in ranks]))
-    deep_probes, deep_recall = _probes(np.concatenate(ranks))
+    probes, recall = _probes([near for near, _ in ranks])
+    deep_probes, deep_recall = _probes([deep for _, deep in ranks])
     lists = replace(lists, probes=probes, deep_probes=deep_probes)
     asked = [lists.codes[int(number)] for number in drawn]
     took = _milliseconds(lambda query: lists.search(query, NEAR), asked)
@@ -124,23 +125,29 @@ def calibrated(lists: Lists, *, queries: int = 200, seed: int = 0) -> tuple[List
     return lists, Measured(len(drawn), probes, recall, deep_probes, deep_recall, took, flat)
 
 
-def _list_ranks(lists: Lists, number: int) -> NDArray[np.int64]:
-    """For each of a code's nearest others, nearest first: how many lists have centres nearer to it than that one's list."""
+def _list_ranks(lists: Lists, number: int) -> list[NDArray[np.int64]]:
+    """How many lists have to be read for each of a code's 100, and 1,000, nearest others, fewest first.
+
+    Others at the distance of the last are as good as it: of all that are no farther, those found first count.
+    """
     codes = lists.codes
     query = codes[number]
-    found, _ = flat_search(codes.rows, query, DEEP + 1, codes.order)
-    found = found[found != number][:DEEP]
+    found, distances = flat_search(codes.rows, query, 2 * DEEP, codes.order)
+    found, distances = found[found != number], distances[found != number]
     rank = np.empty(len(lists.centres), np.int64)
     rank[lists.nearest_lists(query)] = np.arange(len(lists.centres))
-    return np.asarray(rank[np.searchsorted(lists.starts, codes.positions[found], side="right") - 1])
+    ranks = rank[np.searchsorted(lists.starts, codes.positions[found], side="right") - 1]
+    within = [ranks[distances <= distances[min(k, len(found)) - 1]] if len(found) else ranks for k in (NEAR, DEEP)]
+    return [1 + np.sort(each)[:k] for each, k in zip(within, (NEAR, DEEP), strict=True)]
 
 
-def _probes(ranks: NDArray[np.int64]) -> tuple[int, float]:
-    """The fewest lists that hold 995 in 1,000 of neighbours, and the share that they hold."""
-    if not len(ranks):
+def _probes(needed: list[NDArray[np.int64]]) -> tuple[int, float]:
+    """The fewest lists that find 995 in 1,000 neighbours, and the share that they find."""
+    lists = np.sort(np.concatenate(needed))
+    if not len(lists):
         return 1, 1.0
-    probes = 1 + int(np.sort(ranks)[max(0, int(np.ceil(_SET_FOR * len(ranks))) - 1)])
-    return probes, float((ranks < probes).mean())
+    probes = int(lists[max(0, int(np.ceil(_SET_FOR * len(lists))) - 1)])
+    return probes, float((lists <= probes).mean())
 
 
 def _milliseconds(search: Callable[[NDArray[np.uint8]], Found], queries: list[NDArray[np.uint8]]) -> float:

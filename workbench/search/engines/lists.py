@@ -18,8 +18,11 @@ _GROUP = 64  # bytes that the kernel takes at once
 
 
 def lists_for(count: int) -> int:
-    """How many lists suit so many codes: the power of two nearest to their root, so that centres cost what a list does."""
-    return 1 << max(0, round(np.log2(max(1, count)) / 2))
+    """How many lists suit so many codes: about twice their root, a power of two.
+
+    More read less in each search, as the root of their number, and take longer to sort into.
+    """
+    return 1 << max(0, round(1 + np.log2(max(1, count)) / 2))
 
 
 def find_centres(codes: NDArray[np.uint8] | OrderedCodes, lists: int, *, seed: int = 0) -> NDArray[np.uint8]:
@@ -29,7 +32,7 @@ def find_centres(codes: NDArray[np.uint8] | OrderedCodes, lists: int, *, seed: i
     Borghesani, Manfredi & Cucchiara 2013, "A fast approach for integrating ORB descriptors in the bag of words model").
 
     Args:
-        codes: packed, (n, bytes), n at least 1; 64 a list are used.
+        codes: packed, (n, bytes), n at least 1; 64 a list are used, none of them in an odd row.
         lists: how many.
         seed: of the sample.
 
@@ -37,9 +40,9 @@ def find_centres(codes: NDArray[np.uint8] | OrderedCodes, lists: int, *, seed: i
         packed, (at most ``lists``, bytes).
     """
     random = np.random.default_rng(seed)
-    drawn = np.arange(len(codes))
-    if len(codes) > _PER_LIST * lists:
-        drawn = np.unique(random.integers(0, len(codes), _PER_LIST * lists))
+    drawn = np.arange(0, len(codes), 2)
+    if len(drawn) > _PER_LIST * lists:
+        drawn = 2 * np.unique(random.integers(0, len(drawn), _PER_LIST * lists))
     sample = np.asarray(codes[drawn])
     centres = sample[np.sort(random.permutation(len(sample))[:lists])]
     for _ in range(_ROUNDS):
