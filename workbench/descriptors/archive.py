@@ -18,29 +18,28 @@ from shapely.geometry.base import BaseGeometry
 from workbench.descriptors.batches import Skipped
 from workbench.descriptors.centring import Centring, centring_name, drift_of, fit_centring, read_centring
 from workbench.descriptors.codes.models import CodeModel
-from workbench.descriptors.codes.packed import Codes, read_codes
-from workbench.descriptors.codes.stored import archive_codes, check_archive_codes, fit_model, read_model
+from workbench.descriptors.codes.packed import Codes, codes_there, order_codes, read_codes
+from workbench.descriptors.codes.stored import CodesOf, check_archive_codes, fit_model, read_model
+from workbench.descriptors.codes_only import copy_outlines, read_codes_only, write_codes_only
 from workbench.descriptors.contents import read_contents
 from workbench.descriptors.dense import encode_alone, encode_window
-from workbench.descriptors.derived import FOLDER, derived_folder, find_derived
+from workbench.descriptors.derived import FOLDER, derived_folder, find_derived, may_write
 from workbench.descriptors.encoders import ORIENTATIONS, Encoder, load_encoder
 from workbench.descriptors.footprints import polygons_of, window_corners
 from workbench.descriptors.imported import Outlines
 from workbench.descriptors.manifest import Manifest, RasterEntry, read_manifest, with_dates, write_manifest
 from workbench.descriptors.rows import Rows
+from workbench.descriptors.sources import find_rasters, relocated
 from workbench.descriptors.tiles import Tiles, tile_sizes, tiles_digest, tiles_within
 from workbench.errors import (
     ArchiveInvalid,
     ArchiveMismatch,
-    RasterChanged,
-    RasterRefused,
     RasterUnreadable,
     WeightsUnavailable,
 )
 from workbench.files import sha256
 from workbench.imagery.grid import Tile
-from workbench.imagery.opening import open_imagery
-from workbench.imagery.rasters import Imagery, Raster
+from workbench.imagery.rasters import Imagery
 from workbench.imagery.render import Stretch
 
 log = logging.getLogger(__name__)
@@ -195,10 +194,61 @@ class Archive:
         Raises:
             ArchiveInvalid: the stored codes are damaged; the message names the file.
         """
+        shape = len(self), self.manifest.code_bits // 8
+        made_of = self._codes_of
+        return read_codes(self._codes_folder, self.manifest.centring, shape) if made_of is None else made_of.read()
+
+    @property
+    def _codes_of(self) -> CodesOf | None:
+        """What codes are made of; None in an archive that has them only."""
         if not self.has_descriptors:
-            return read_codes(self.folder, self.manifest.centring, (len(self), self.manifest.code_bits // 8))
-        made_of = self.tiles, self.raw, self.centring, self.code_model
-        return archive_codes(self._derived_folders, self.manifest, *made_of)
+            return None
+        return CodesOf(self._derived_folders, self.manifest, self.tiles, self.raw, self.centring, self.code_model)
+
+    @property
+    def _codes_folder(self) -> Path:
+        """The folder with the codes of an archive that has only them; the user's own where they were ordered there."""
+        there = (each for each in reversed(self._derived_folders) if codes_there(each, self.manifest.centring))
+        return next(there, self.folder)
+
+    def order_codes(self, order: NDArray[np.uint32]) -> None:
+        """Store the codes in another order, in which those near one another lie together; by number they stay the same.
+
+        Args:
+            order: number of the tile in each row, (n,).
+
+        Raises:
+            DiskFull: there is no room for both orders.
+        """
+        _ = self.codes  # made if they were not yet
+        source = self._codes_of.folder() if self._codes_of is not None else self._codes_folder
+        into = source if source is not None and may_write(source) else self.derived
+        order_codes(source or into, self.manifest.centring, order, into)
+        self.__dict__.pop("codes", None)
+
+    def codes_only(self, folder: str | Path) -> Archive:
+        """Write an archive of this one's codes without its descriptors, about a sixteenth of the size, and open it.
+
+        It is searched by its codes, and cannot be added to or fitted again.
+
+        Raises:
+            FileExists: the folder holds an archive.
+            DiskFull: there is no room.
+        """
+        folder, step = Path(folder), 1 << 18
+        parts = (np.asarray(self.codes[start : start + step]) for start in range(0, len(self), step))
+        copy_outlines(self.folder, folder, self.manifest)
+        write_codes_only(
+            folder,
+            self.manifest,
+            self.tiles,
+            parts,
+            self.centring,
+            self.code_model,
+            without_data=self.without_data,
+            skipped=self.skipped,
+        )
+        return open_archive(folder, imagery=self.imagery, encoder=self._encoder)
 
     def refit(self, *, code_kind: str | None = None, code_bits: int | None = None) -> None:
         """Fit centring and codes anew, for instance after rasters were added; descriptors stay as they are.
@@ -209,7 +259,9 @@ class Archive:
 
         Raises:
             QueryInvalid: there are no such codes; nothing was changed.
+            ArchiveInvalid: the archive holds codes only.
         """
+        _ = self.raw
         kind, bits = code_kind or self.manifest.code_kind, code_bits or self.manifest.code_bits
         check_archive_codes(kind, bits)
         version = self.manifest.centring + 1
@@ -217,6 +269,25 @@ class Archive:
         write_manifest(self.folder, self.manifest)
         for name in ("centring", "vectors", "code_model", "codes"):
             self.__dict__.pop(name, None)
+
+    def relocate(self, imagery: Imagery | str | Path) -> None:
+        """Say where the rasters are now; they are recognised by their content, and their new place is kept.
+
+        In an archive that is read-only it holds for this object only, which is logged.
+
+        Args:
+            imagery: rasters, or what `open_imagery` takes.
+
+        Raises:
+            ArchiveMismatch: none of the archive's rasters is there; nothing was changed.
+        """
+        manifest = relocated(self.manifest, imagery)
+        if may_write(self.folder):
+            write_manifest(self.folder, manifest)
+        else:
+            log.warning("%s is read-only: open it with imagery= each time.", self.folder)
+        rasters, problems = find_rasters(manifest, None)
+        self.manifest, self.imagery, self.problems = manifest, rasters, tuple(problems)
 
     def set_dates(self, dates: Mapping[str, str]) -> None:
         """Say when rasters were taken, by name: ``2019``, ``2019-06`` or ``2019-06-03``; kept in the manifest.
@@ -347,8 +418,8 @@ def open_archive(
     manifest = read_manifest(folder)
     if encoder is not None:
         check_encoder(manifest, encoder)
-    rasters, problems = _find_rasters(manifest, imagery)
-    contents = read_contents(folder, manifest)
+    rasters, problems = find_rasters(manifest, imagery)
+    contents = (read_codes_only if manifest.codes_only else read_contents)(folder, manifest)
     if contents.missing and manifest.complete:
         raise ArchiveInvalid(
             f"{folder}: {contents.missing} of {contents.batches} batches are gone. Restore their files, or run "
@@ -397,57 +468,3 @@ def check_encoder(manifest: Manifest, encoder: Encoder) -> None:
 def quicklook_name(entry: RasterEntry) -> str:
     """Name of the small copy of a raster among the derived files."""
     return f"quicklook-{entry.fingerprint[:16]}.tif"
-
-
-def _find_rasters(manifest: Manifest, imagery: Imagery | str | Path | None) -> tuple[Imagery, list[str]]:
-    """The manifest's rasters where they are now, and what is wrong with them."""
-    if imagery is not None and not isinstance(imagery, Imagery):
-        imagery = open_imagery(imagery)
-    known = {raster.fingerprint: raster for raster in imagery or ()}
-    rasters: list[Raster] = []
-    problems: list[str] = []
-    for entry in manifest.rasters:
-        raster = known.get(entry.fingerprint)
-        if raster is None:
-            raster, problem = _reopen(entry)
-            problems += problem
-        rasters.append(replace(raster, date=entry.date or raster.date))
-    return Imagery(tuple(rasters)), problems
-
-
-def _reopen(entry: RasterEntry) -> tuple[Raster, list[str]]:
-    from affine import Affine
-
-    from workbench.imagery.rasters import Band
-
-    if entry.imported is not None:
-        return entry.imported.raster(entry.name, entry.fingerprint, entry.width, entry.height), []
-    numbers = (
-        [number for _, number, _ in entry.bands] if len(entry.paths) == 1 else [name for _, _, name in entry.bands]
-    )
-    declared = entry.nodata if entry.user_nodata else None
-    source = entry.paths[0] if len(entry.paths) == 1 else list(entry.paths)
-    try:
-        raster = open_imagery(source, bands=numbers, nodata=declared, allow_vrt=True)[0]
-        if (raster.width, raster.height) != (entry.width, entry.height) or raster.fingerprint != entry.fingerprint:
-            raise RasterChanged(
-                f"{entry.name} has changed since it was indexed. Its hits may show other ground: run build_archive again "
-                "to index it anew."
-            )
-        return replace(raster, name=entry.name), []
-    except (RasterUnreadable, RasterRefused) as error:
-        bands = tuple(Band(Path(entry.paths[place]), number, name) for place, number, name in entry.bands)
-        absent = Raster(
-            entry.name,
-            bands,
-            entry.width,
-            entry.height,
-            "uint8",
-            Affine.identity(),
-            None,
-            entry.nodata,
-            entry.fingerprint,
-        )
-        return absent, [f"{entry.name} is not where it was: {error} Open the archive with imagery=FOLDER if it moved."]
-    except RasterChanged as error:
-        return replace(raster, name=entry.name), [str(error)]

@@ -189,6 +189,11 @@ def _joined_manifest(folder: Path, asked: Manifest, imagery: Imagery) -> Manifes
     here = (folder / "manifest.json").is_file()
     manifest = read_manifest(folder) if here else asked
     manifest.check_same(asked)
+    if manifest.codes_only:
+        raise ArchiveMismatch(
+            f"{folder} holds codes only, and nothing can be added to it. Add to the archive that it was made from, and "
+            "make it anew with codes_only()."
+        )
     given = {raster.fingerprint: raster for raster in imagery}
     names = {raster.name: raster for raster in imagery}
     now = [given.get(entry.fingerprint) or names.get(entry.name) for entry in manifest.rasters]

@@ -92,7 +92,12 @@ def fit_centring(path: Path, raw: Rows, lone: NDArray[np.float32], *, standardis
     mean = used.mean(axis=0)
     scale = used.std(axis=0) + 1e-3 if standardise else np.ones_like(mean)
     fitted = Centring(mean, scale.astype(np.float32), lone.mean(axis=0) if len(lone) else mean)
+    save_centring(path, fitted)
+    return fitted
+
+
+def save_centring(path: Path, centring: Centring) -> None:
+    """Write a centring atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as aside, aside.open("wb") as file:
-        np.save(file, np.stack([fitted.mean, fitted.scale, fitted.lone_mean]), allow_pickle=False)
-    return fitted
+        np.save(file, np.stack([centring.mean, centring.scale, centring.lone_mean]), allow_pickle=False)

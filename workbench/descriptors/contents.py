@@ -27,7 +27,7 @@ class Contents:
 
     Attributes:
         tiles: rows (n,), or what computes them.
-        descriptors: (n, dim), on disk.
+        descriptors: (n, dim), on disk; None where there are only codes.
         skipped: tiles that could not be indexed.
         without_data: how many were left out for that.
         batches: that the finished archive has.
@@ -35,7 +35,7 @@ class Contents:
     """
 
     tiles: Tiles
-    descriptors: Rows
+    descriptors: Rows | None
     skipped: tuple[Skipped, ...]
     without_data: int
     batches: int
@@ -142,14 +142,18 @@ class _Gathered:
     def tiles(self) -> Tiles:
         """All of them."""
         if self._on_grid:
-            tiles = GridTiles(self._manifest, None if self._held.all() else pack(self._held))
-            return tiles if len(tiles) > _IN_MEMORY else np.asarray(tiles)
+            return rows_or_grid(GridTiles(self._manifest, None if self._held.all() else pack(self._held)))
         rows = [piece if isinstance(piece, np.ndarray) else self._rows_of(piece) for piece in self._pieces]
         return rows[0] if len(rows) == 1 else np.concatenate([np.empty(0, GridTiles.dtype), *rows])
 
     def _rows_of(self, slots: slice) -> NDArray[Any]:
         assert self._grid is not None
         return self._grid[np.flatnonzero(self._held[slots]) + slots.start]
+
+
+def rows_or_grid(tiles: GridTiles) -> Tiles:
+    """Tiles as rows in memory while they are few."""
+    return tiles if len(tiles) > _IN_MEMORY else np.asarray(tiles)
 
 
 def grid_slots(grid: GridTiles, rows: NDArray[Any]) -> NDArray[np.int64] | None:

@@ -138,7 +138,7 @@ def describe_raster(raster: Raster, grid: TileGrid, stretch: Stretch) -> RasterE
     """The entry of a raster as it is now."""
     return RasterEntry(
         name=raster.name,
-        paths=_absolute(raster),
+        paths=absolute_paths(raster),
         bands=_bands(raster),
         fingerprint=raster.fingerprint,
         sha256=tuple(sha256(path) if path.is_file() else "" for path in raster.paths),
@@ -162,7 +162,7 @@ def renew_entry(entry: RasterEntry, raster: Raster, grid: TileGrid) -> RasterEnt
     _check_bands(entry, raster)
     if raster.fingerprint == entry.fingerprint:
         if _states(raster) == entry.states:
-            return replace(entry, name=raster.name, paths=_absolute(raster), date=entry.date or raster.date)
+            return replace(entry, name=raster.name, paths=absolute_paths(raster), date=entry.date or raster.date)
         again = describe_raster(raster, grid, entry.stretch)
         return replace(again, date=entry.date or raster.date)
     return describe_raster(raster, grid, fit_stretch(raster))
@@ -172,7 +172,7 @@ def _check_bands(entry: RasterEntry, raster: Raster) -> None:
     """Raise unless a raster has the bands that were indexed of it; a file that changed may have others."""
     indexed, given = ([(number, name) for _, number, name in bands] for bands in (entry.bands, _bands(raster)))
     then = dict(zip(entry.paths, entry.states, strict=True))
-    now = dict(zip(_absolute(raster), _states(raster), strict=True))
+    now = dict(zip(absolute_paths(raster), _states(raster), strict=True))
     same = then.keys() & now.keys()
     if indexed == given or not same or any(then[path] != now[path] for path in same):
         return
@@ -244,12 +244,13 @@ def read_manifest(folder: Path) -> Manifest:
         ) from error
 
 
+def absolute_paths(raster: Raster) -> tuple[str, ...]:
+    """A raster's files as a manifest names them."""
+    return tuple(str(path) if str(path).startswith("/vsi") else str(path.resolve()) for path in raster.paths)
+
+
 def _bands(raster: Raster) -> tuple[tuple[int, int, str], ...]:
     return tuple((raster.paths.index(band.path), band.number, band.name) for band in raster.bands)
-
-
-def _absolute(raster: Raster) -> tuple[str, ...]:
-    return tuple(str(path) if str(path).startswith("/vsi") else str(path.resolve()) for path in raster.paths)
 
 
 def _states(raster: Raster) -> tuple[tuple[int, int], ...]:

@@ -58,7 +58,7 @@ def write_codes(
         (folder / codes_name(version, f"{other}.npy")).unlink(missing_ok=True)
 
 
-def order_codes(folder: Path, version: int, order: NDArray[np.uint32]) -> None:
+def order_codes(folder: Path, version: int, order: NDArray[np.uint32], into: Path | None = None) -> None:
     """Store codes in another order, in which those near one another lie together; by number they stay as they were.
 
     Stopped at any moment, the codes are there in one order or in the other.
@@ -67,11 +67,13 @@ def order_codes(folder: Path, version: int, order: NDArray[np.uint32]) -> None:
         folder: that holds them, as `write_codes` left them.
         version: of the codes.
         order: number of the tile in each row, (n,).
+        into: folder to write in, the first being left as it is; in place when None.
 
     Raises:
         DiskFull: there is no room for both orders.
     """
-    codes, about = read_codes(folder, version), read_record(folder, version)
+    source, folder = folder, into or folder
+    codes, about = read_codes(source, version), read_record(source, version)
     positions = np.empty(len(order), np.uint32)
     positions[order] = np.arange(len(order), dtype=np.uint32)
     paths = [folder / codes_name(version, f"{part}.npy") for part in _ORDERED]

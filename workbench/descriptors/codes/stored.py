@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -72,55 +74,85 @@ def fit_model(folder: Path, manifest: Manifest, raw: Rows, centring: Centring) -
     return model
 
 
-def archive_codes(
-    folders: Sequence[Path], manifest: Manifest, tiles: Tiles, raw: Rows, centring: Centring, model: CodeModel
-) -> Codes:
-    """Packed codes uint8 (n, bits // 8) of all tiles, memory-mapped: as stored, or encoded now and stored.
+@dataclass(frozen=True)
+class CodesOf:
+    """What an archive's codes are made of.
 
-    A small record beside them names what they were made of. Those of rasters whose pixels, tiles, mean and model are the
-    same are taken over; only the others are encoded.
-
-    Args:
-        folders: where derived files are read, in order; the last is written to.
+    Attributes:
+        folders: where derived files are read; they are written to the last, which is asked first.
         manifest: of the archive.
         tiles: of the archive.
         raw: its descriptors (n, dim).
         centring: its centring.
         model: its code model.
-
-    Raises:
-        ArchiveInvalid: the stored codes are damaged.
-        DiskFull: there is no room for them.
     """
-    version, shape = manifest.centring, (len(raw), model.bits // 8)
-    named = [
-        (rows, f"{digest}{hashlib.blake2b(f'{entry.content} {entry.stretch}'.encode(), digest_size=8).hexdigest()}")
-        for (rows, digest), entry in zip(raster_tiles(tiles, len(manifest.rasters)), manifest.rasters, strict=True)
-    ]
-    made_of = [[name, rows.stop - rows.start] for rows, name in named]
-    source = _source(centring, model)
-    known: dict[str, NDArray[np.uint8]] = {}
-    for folder in folders:
-        stored = read_record(folder, version)
-        if stored.get("source") != source:
-            continue
-        if stored.get("rasters") == made_of and codes_there(folder, version):
-            return read_codes(folder, version, shape)
-        known |= _known(folder, version, stored.get("rasters"))
 
-    def parts() -> Iterator[NDArray[np.uint8]]:
-        for rows, name in named:
+    folders: Sequence[Path]
+    manifest: Manifest
+    tiles: Tiles
+    raw: Rows
+    centring: Centring
+    model: CodeModel
+
+    def read(self) -> Codes:
+        """Packed codes uint8 (n, bits // 8) of all tiles, memory-mapped: as stored, or encoded now and stored.
+
+        A small record beside them names what they were made of. Those of rasters whose pixels, tiles, mean and model are
+        the same are taken over; only the others are encoded.
+
+        Raises:
+            ArchiveInvalid: the stored codes are damaged.
+            DiskFull: there is no room for them.
+        """
+        folder = self.folder()
+        if folder is None:
+            folder = self.folders[-1]
+            write_codes(folder, self.manifest.centring, self._parts(), self._shape, self._about)
+        return read_codes(folder, self.manifest.centring, self._shape)
+
+    def folder(self) -> Path | None:
+        """The folder that holds the codes, or None when they have to be made."""
+        version, about = self.manifest.centring, self._about
+        for folder in reversed(self.folders):
+            stored = read_record(folder, version)
+            if about.items() <= stored.items() and codes_there(folder, version):
+                return folder
+        return None
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return len(self.raw), self.model.bits // 8
+
+    @cached_property
+    def _rasters(self) -> list[tuple[slice, str]]:
+        """The tiles of each raster, and a name of everything about them that their codes depend on."""
+        rasters = self.manifest.rasters
+        made_of = (hashlib.blake2b(f"{entry.content} {entry.stretch}".encode(), digest_size=8) for entry in rasters)
+        tiles = raster_tiles(self.tiles, len(rasters))
+        return [(rows, name + digest.hexdigest()) for (rows, name), digest in zip(tiles, made_of, strict=True)]
+
+    @cached_property
+    def _about(self) -> dict[str, object]:
+        rasters = [[name, rows.stop - rows.start] for rows, name in self._rasters]
+        source = _source(self.centring, self.model)
+        about = {"kind": self.model.kind, "bits": self.model.bits, "tiles": len(self.raw)}
+        return {**about, "source": source, "rasters": rasters}
+
+    def _parts(self) -> Iterator[NDArray[np.uint8]]:
+        version = self.manifest.centring
+        known: dict[str, NDArray[np.uint8]] = {}
+        for folder in self.folders:
+            stored = read_record(folder, version)
+            if stored.get("source") == self._about["source"]:
+                known |= _known(folder, version, stored.get("rasters"))
+        for rows, name in self._rasters:
             there = known.get(name)
             for start in range(rows.start, rows.stop, _CHUNK):
                 stop = min(start + _CHUNK, rows.stop)
                 if there is not None:
                     yield there[start - rows.start : stop - rows.start]
                 else:
-                    yield model.encode(centring.apply(raw[start:stop]))
-
-    about = {"kind": model.kind, "bits": model.bits, "tiles": len(raw), "source": source, "rasters": made_of}
-    write_codes(folders[-1], version, parts(), shape, about)
-    return read_codes(folders[-1], version, shape)
+                    yield self.model.encode(self.centring.apply(self.raw[start:stop]))
 
 
 def _known(folder: Path, version: int, made_of: object) -> dict[str, NDArray[np.uint8]]:
