@@ -26,7 +26,7 @@ CLASSES = {"field": ((60, 160, 60), 4), "lake": ((40, 60, 170), 64), "roof": ((1
 @pytest.fixture(autouse=True)
 def _scripts_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for name in ("class_folders", "ranking", "retrieval", "indexing"):
+    for name in ("baselines", "class_folders", "indexing", "ranking", "refinement", "retrieval", "simulated"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -161,6 +161,82 @@ def test_a_network_slowed_by_its_surroundings_shows_in_the_ratio() -> None:
     found = summary([900.0, 1000.0], [Plain(100, 2.0, 1.0, 1.0), Plain(100, 4.0, 2.0, 1.0)])
     assert (found["archive_tiles_per_s"], found["plain_tiles_per_s"], found["speedup"]) == (950, 37.5, 29)
     assert found["network_to_bare"] == 0.75
+
+
+REFINED = [
+    "protocol",
+    "method",
+    "flipped",
+    "round",
+    "map",
+    "map_low",
+    "map_high",
+    "p_at_20",
+    "positives_found",
+    "seconds",
+]
+
+
+def test_refinement_is_measured_by_round_method_and_share_of_wrong_marks(tmp_path: Path) -> None:
+    import refinement
+
+    out = tmp_path / "refinement.json"
+    few = [
+        "--encoder",
+        "texture",
+        "--size",
+        "96",
+        "--rounds",
+        "2",
+        "--per-round",
+        "3",
+        "--seeds",
+        "1",
+        "--queries",
+        "2",
+    ]
+    images = write_images(tmp_path / "images", 12, spread=60)
+    refinement.main(["--images", str(images), *few, "--flipped", "0", "0.2", "--json", str(out)])
+    found = json.loads(out.read_text())
+    rows = found["rows"]
+    assert all(list(row) == REFINED for row in rows)
+    told = {(row["protocol"], row["method"], row["flipped"], row["round"]) for row in rows}
+    methods = {"no_feedback", "peers_2mean", "rocchio", "logistic", "workbench"}
+    expected = {(p, m, f, r) for p in ("scorers", "sessions") for m in methods for f in (0.0, 0.2) for r in range(3)}
+    assert told == expected and len(rows) == len(expected)
+    assert all(0 < row["map_low"] <= row["map"] <= row["map_high"] <= 1 for row in rows)
+    bare = {row["map"] for row in rows if row["method"] == "no_feedback"}
+    assert len(bare) == 1  # neither marks nor mistakes change it
+    assert {row["positives_found"] for row in rows if row["round"] == 0} == {0}
+    assert {row["than"] for row in found["differences"]} == methods - {"workbench"}
+
+
+def test_the_held_half_is_never_shown_and_methods_see_no_truth_of_it() -> None:
+    from simulated import Collection, Plan, halve, play
+
+    chance = np.random.default_rng(0)
+    truth = np.repeat(np.eye(3, dtype=bool), 10, axis=1)
+    collection = Collection(chance.normal(size=(30, 8)).astype(np.float32), truth, np.arange(30) // 2, ("a", "b", "c"))
+    half = halve(collection, 2, seed=1)
+    assert len(half.shown.raw) + len(half.held.raw) == 30 and len(half.queries) == 6
+    pairs = np.isin(collection.raw[:, 0], half.shown.raw[:, 0])
+    assert (pairs[::2] == pairs[1::2]).all()  # tiles of a block go together
+    asked = []
+
+    def method(marks):  # type: ignore[no-untyped-def]
+        asked.append(marks)
+        return lambda tiles: tiles.unit[:, 0]
+
+    played = play(half, method, half.queries[0], Plan(3, 4, 1.0), "sessions")
+    marks = asked[-1]
+    assert len(marks.shown.raw) == len(half.shown.raw) and len(np.unique(marks.rows)) == 12
+    assert half.queries[0][1] not in marks.rows
+    assert (marks.said == ~half.truth_shown[half.queries[0][0]][marks.rows]).all() and played.wrong.all()
+    best = np.argsort(-half.shown.unit[:, 0])
+    assert marks.rows.tolist() == [row for row in best if row != half.queries[0][1]][:12]
+    assert played.positives_found.tolist() == [
+        half.truth_shown[half.queries[0][0]][marks.rows[:n]].sum() for n in (0, 4, 8, 12)
+    ]
 
 
 @pytest.mark.slow

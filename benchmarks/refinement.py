@@ -1,0 +1,142 @@
+"""How much every mark improves a ranking: a simulated analyst, the workbench's scorer and what it is held against.
+
+    python benchmarks/refinement.py --images ucmerced --encoder mobilenet_v2:mobilenet_v2.pth --orientations 8 \
+        --rounds 5 --per-round 10 --cache cache/ --json refinement.json
+
+Half of the images of each class, drawn by the seed, are never shown and are the only ones scored: scoring the shrinking
+rest of the shown half would reward a bad queue. From each of three queries a class the analyst marks ten tiles a round.
+`scorers`: all methods get the same marks, the next ten of the ranking by the bare query. `sessions`: each method's marks are
+the next ten of its own ranking. Round 0 is the bare query; of `--rounds 5`, round 5 has 50 marks. A share of the marks may
+be flipped: the same tiles for all methods, and the query never. Descriptors are centred by the shown half.
+
+`rows`: mean over sessions of the average precision over the whole held half with its 95 % bootstrap interval over
+sessions, of the precision at 20 there, of the positives among the marks, and of the seconds for a fit and a ranking.
+`differences`: mAP of `workbench` less that of each other method, paired by query, with its interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from baselines import BASELINES
+from class_folders import describe_chips, find_images
+from retrieval import as_text
+from simulated import PROTOCOLS, Collection, Marks, Method, Plan, Scores, Table, halve, interval, play_all
+
+from workbench.descriptors.encoders import load_encoder
+from workbench.files import write_json
+from workbench.search.refine import refine
+
+Row = dict[str, object]
+OWN = "workbench"
+_FINENESS = 4
+
+
+def workbench(marks: Marks) -> Scores:
+    """`workbench.search.refine.refine` as a session calls it."""
+    unit = marks.shown.unit
+    scorer = refine(unit[marks.rows[marks.said]], unit[marks.negatives], unit, query=unit[marks.query], seed=marks.seed)
+    return lambda tiles: tiles.unit @ scorer.weights + scorer.bias
+
+
+METHODS: dict[str, Method] = {**BASELINES, OWN: workbench}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = parsed(arguments)
+    collection = from_folders(given)
+    halves = [halve(collection, given.queries, given.seed + number) for number in range(given.seeds)]
+    rows: list[Row] = []
+    differences: list[Row] = []
+    for protocol in given.protocols:
+        for flipped in given.flipped:
+            plan = Plan(given.rounds, given.per_round, flipped)
+            tables = {name: Table(tuple(play_all(halves, METHODS[name], plan, protocol))) for name in given.methods}
+            about: Row = {"protocol": protocol}
+            for name, table in tables.items():
+                rows += rows_of(table, {**about, "method": name, "flipped": flipped})
+            differences += differences_of(tables, {**about, "flipped": flipped})
+    for name, table in (("rows", rows), ("differences", differences)):
+        print(f"\n{name}\n{as_text(table)}")
+    if given.json:
+        sessions = sum(len(half.queries) for half in halves)
+        data = {"tiles": len(collection.raw), "classes": len(collection.names), "sessions": sessions}
+        protocol = {"queries": given.queries, "per_round": given.per_round, "seeds": given.seeds, "seed": given.seed}
+        encoder = {"encoder": given.encoder.partition(":")[0], "orientations": given.orientations}
+        write_json(
+            given.json,
+            {"rows": rows, "differences": differences, "data": data, "protocol": {**protocol, **encoder}},
+        )
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--images", required=True, type=Path, help="DIR/CLASS/*, or DIR/train/CLASS/* and DIR/test/CLASS/*"
+    )
+    parser.add_argument("--encoder", default="aerial", metavar="NAME[:WEIGHTS]")
+    parser.add_argument("--orientations", type=int, default=1, choices=(1, 4, 8))
+    parser.add_argument("--size", type=int, default=224, help="side that images are resized to, a multiple of 32")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--protocols", nargs="+", default=list(PROTOCOLS), choices=PROTOCOLS)
+    parser.add_argument("--rounds", type=int, default=5, help="of marks, after the bare query")
+    parser.add_argument("--per-round", type=int, default=10, help="tiles marked a round")
+    parser.add_argument("--flipped", nargs="+", type=float, default=[0.0, 0.1, 0.2], help="chances of a wrong mark")
+    parser.add_argument("--queries", type=int, default=3, help="of each class")
+    parser.add_argument("--seeds", type=int, default=3, help="how many splits, each with queries of its own")
+    parser.add_argument("--seed", type=int, default=0, help="the first of them")
+    parser.add_argument("--cache", type=Path, help="folder that keeps descriptors")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args(arguments)
+
+
+def from_folders(given: argparse.Namespace) -> Collection:
+    """Each image seen alone, and its folder as the truth."""
+    images = find_images(given.images, given.size, seed=0)
+    name, _, weights = given.encoder.partition(":")
+    encoder = load_encoder(name, weights or None, orientations=given.orientations)
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = given.cache or Path(scratch)
+        cache.mkdir(parents=True, exist_ok=True)
+        raw = describe_chips(images, encoder, range(len(images.paths)), cache)
+    truth = images.labels == np.arange(len(images.classes))[:, None]
+    return Collection(raw, truth, np.arange(len(raw)), images.classes, encoder.standardise)
+
+
+def rows_of(table: Table, about: Row) -> list[Row]:
+    """A row for each round."""
+    found = []
+    for number, values in enumerate(table.average_precision.T):
+        low, high = interval(values)
+        measures = {
+            "map": values.mean(),
+            "map_low": low,
+            "map_high": high,
+            "p_at_20": table.mean("p_at_20")[number],
+            "positives_found": table.mean("positives_found")[number],
+            "seconds": table.mean("seconds")[number],
+        }
+        found.append({**about, "round": number} | {name: round(float(v), _FINENESS) for name, v in measures.items()})
+    return found
+
+
+def differences_of(tables: dict[str, Table], about: Row) -> list[Row]:
+    """The workbench less each other method, by round, paired by query."""
+    found: list[Row] = []
+    for name, table in tables.items():
+        if name == OWN or OWN not in tables:
+            continue
+        gains = tables[OWN].average_precision - table.average_precision
+        for number, values in enumerate(gains.T):
+            low, high = (round(bound, _FINENESS) for bound in interval(values))
+            gain = round(float(values.mean()), _FINENESS)
+            found.append({**about, "than": name, "round": number, "gain": gain, "gain_low": low, "gain_high": high})
+    return found
+
+
+if __name__ == "__main__":
+    main()
