@@ -59,6 +59,7 @@ def export_embeddings(
 
     Raises:
         RasterRefused: a raster has no coordinate system, so that its tiles are nowhere.
+        ArchiveInvalid: the archive holds codes only.
         QueryInvalid: there is no such dtype.
         FileExists: the file is there, and ``overwrite`` is false.
         DiskFull: there is too little room; nothing was started.

@@ -120,7 +120,7 @@ def _unusable(shapes: NDArray[np.object_], tile_m: float | None) -> NDArray[np.o
         ((kinds == 0) & (tile_m is None), "is a point, and how large its tile is was not said: give tile_m=METRES"),
         (~((kinds == 0) | (kinds == 3) | single), "is no polygon of one part"),
         (~np.isfinite(bounds).all(axis=1), "has coordinates that are not finite"),
-        ((kinds != 0) & (shapely.area(shapes) == 0), "has no area"),
+        (((kinds == 3) | single) & (shapely.area(shapes) == 0), "has no area"),
         (~shapely.is_valid(shapes), "crosses itself"),
         (shapely.is_empty(shapes), "is empty"),
         (shapely.is_missing(shapes), "is missing or cannot be read"),

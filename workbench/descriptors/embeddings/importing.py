@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from workbench.descriptors.archive import Archive, open_archive
 from workbench.descriptors.batches import Skipped
 from workbench.descriptors.embeddings.reading import Scale, Source, open_sources, read_vectors
-from workbench.descriptors.embeddings.survey import TILE, Survey, keys_of, survey, tiles_of
+from workbench.descriptors.embeddings.survey import TILE, Survey, identities, keys_of, survey, tiles_of
 from workbench.descriptors.embeddings.writing import FileWriter
 from workbench.descriptors.manifest import Manifest, read_manifest, write_manifest
 from workbench.errors import ArchiveMismatch, EmbeddingsInvalid, QueryInvalid
@@ -86,18 +86,9 @@ def import_embeddings(
     _check_asked(tile_m, on_bad)
     sources = open_sources(path, column, crs)
     manifest = _start(folder, sources, encoder)
-    done = {entry.imported.source for entry in manifest.rasters if entry.imported is not None}
-    todo = [source for source in sources if source.fingerprint not in done]
     wanted = _Wanted(tile_m, scale, on_bad == "skip")
-    keys: list[NDArray[np.uint64]] = []
     with shown_progress(progress) as shown:
-        shown.begin("importing", sum(source.rows for source in todo), "rows")
-        for source in todo:
-            found = survey(source, tile_m, keys)
-            keys.append(found.keys)
-            if found.bad is not None and not wanted.skip:
-                raise EmbeddingsInvalid(_bad_text(source, *found.bad))
-            manifest = _import_file(folder, manifest, source, found, wanted, shown)
+        manifest = _import_files(folder, manifest, sources, wanted, shown)
         if not manifest.rasters:
             raise EmbeddingsInvalid(f"{path} holds no row that can be used. Look at the first with on_bad='raise'.")
         _remove_leftovers(folder, manifest)
@@ -107,6 +98,29 @@ def import_embeddings(
         archive.centring  # noqa: B018 - fitted now, while the user expects to wait
         shown.say(_summary(archive))
     return archive
+
+
+def _import_files(
+    folder: Path, manifest: Manifest, sources: Sequence[Source], wanted: _Wanted, progress: Progress
+) -> Manifest:
+    """The manifest with the tiles of all files; those that are in it already are left as they are."""
+    done = {entry.imported.source for entry in manifest.rasters if entry.imported is not None}
+    before = sum(source.rows for source in sources if source.fingerprint in done)
+    progress.begin("importing", sum(source.rows for source in sources), "rows", done=before)
+    if all(source.fingerprint in done for source in sources):
+        return manifest
+    elsewhere: list[NDArray[np.uint64]] = []
+    for source in sources:
+        if source.fingerprint in done:
+            elsewhere.append(identities(source))
+            continue
+        found = survey(source, wanted.tile_m)
+        if found.bad is not None and not wanted.skip:
+            raise EmbeddingsInvalid(_bad_text(source, *found.bad))
+        manifest = _import_file(folder, manifest, source, found, elsewhere, wanted, progress)
+        done.add(source.fingerprint)
+        elsewhere.append(found.keys if source.layout.identity else found.keys[:0])
+    return manifest
 
 
 def _check_asked(tile_m: float | None, on_bad: str) -> None:
@@ -156,12 +170,18 @@ def _start(folder: Path, sources: Sequence[Source], encoder: str | None) -> Mani
 
 
 def _import_file(
-    folder: Path, manifest: Manifest, source: Source, found: Survey, wanted: _Wanted, progress: Progress
+    folder: Path,
+    manifest: Manifest,
+    source: Source,
+    found: Survey,
+    elsewhere: Sequence[NDArray[np.uint64]],
+    wanted: _Wanted,
+    progress: Progress,
 ) -> Manifest:
     """The manifest with the tiles of one more file, which is written when all of them are on disk."""
     folder.mkdir(parents=True, exist_ok=True)
     skipped: list[Skipped] = []
-    seen: dict[tuple[int, bytes], int] = {}
+    twins = _Twins(source, found.twice, elsewhere)
     dim = manifest.dim
     with ExitStack() as stack:
         writer = FileWriter(folder, source, found, [entry.name for entry in manifest.rasters], stack)
@@ -173,7 +193,7 @@ def _import_file(
                 dim = vectors.shape[1]
                 require_space(folder, source.rows * (2 * dim + _OUTLINE_BYTES), "The archive")
             reasons = np.where(tiles.reasons != "", tiles.reasons, wrong)
-            _mark_twins(source, batch, first, vectors, found.twice, seen, reasons)
+            twins.mark(batch, first, vectors, reasons)
             bad = np.flatnonzero(reasons != "")
             if len(bad) and not wanted.skip:
                 raise EmbeddingsInvalid(_bad_text(source, first + int(bad[0]), reasons[bad[0]]))
@@ -215,24 +235,28 @@ def _scale_of(source: Source, batch: pa.RecordBatch, scale: Scale | None) -> NDA
     return None if said is None else np.asarray(said, np.float32)
 
 
-def _mark_twins(
-    source: Source,
-    batch: pa.RecordBatch,
-    first: int,
-    vectors: NDArray[np.float16],
-    twice: NDArray[np.uint64],
-    seen: dict[tuple[int, bytes], int],
-    reasons: NDArray[np.object_],
-) -> None:
-    """Give a reason to rows that came before; without an identity, one at the same place is the same with equal numbers."""
-    keys = keys_of(source, batch)
-    named = source.layout.identity is not None
-    for each in np.flatnonzero(np.isin(keys, twice) & (reasons == "")):
-        key = (int(keys[each]), b"" if named else vectors[each].tobytes())
-        before = seen.setdefault(key, first + int(each))
-        if before != first + each:
-            what = f"the {source.layout.identity}" if named else "the place and the embedding"
-            reasons[each] = f"it has {what} of row {before:,}"
+class _Twins:
+    """Finds rows of a file that came before: in it, or by their identity in another file.
+
+    Without an identity, rows at the same place and date are the same when their numbers are.
+    """
+
+    def __init__(self, source: Source, twice: NDArray[np.uint64], elsewhere: Sequence[NDArray[np.uint64]]) -> None:
+        self._source, self._twice, self._elsewhere = source, twice, elsewhere
+        self._seen: dict[tuple[int, bytes], int] = {}
+
+    def mark(
+        self, batch: pa.RecordBatch, first: int, vectors: NDArray[np.float16], reasons: NDArray[np.object_]
+    ) -> None:
+        """Give a reason to the rows of a batch that came before, unless they have one already."""
+        keys, name = keys_of(self._source, batch), self._source.layout.identity
+        for other in self._elsewhere:
+            reasons[np.isin(keys, other) & (reasons == "")] = f"it has the {name} of a row of another file"
+        for each in np.flatnonzero(np.isin(keys, self._twice) & (reasons == "")):
+            key = (int(keys[each]), b"" if name else vectors[each].tobytes())
+            before = self._seen.setdefault(key, first + int(each))
+            if before != first + each:
+                reasons[each] = f"it has the {name or 'place and the embedding'} of row {before:,}"
 
 
 def _bad_text(source: Source, row: int, reason: str) -> str:

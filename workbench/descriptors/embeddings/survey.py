@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -92,35 +91,35 @@ class Survey:
         groups: by CRS, in the order in which they first came.
         forced: the CRS of all tiles, when one is near enough to all; else each has its own.
         date: when all were taken, as exact as it is the same for all; None when it is not known.
-        twice: keys of rows that are there more than once, sorted.
-        keys: of all rows, sorted.
+        keys: of all rows, sorted; see `keys_of`.
+        twice: those of them that several rows have, sorted.
         bad: the first row without a usable place, and why.
     """
 
     groups: dict[str, Group]
     forced: str | None
     date: str | None
-    twice: NDArray[np.uint64]
     keys: NDArray[np.uint64]
+    twice: NDArray[np.uint64]
     bad: tuple[int, str] | None
 
 
-def survey(source: Source, tile_m: float | None, known: Sequence[NDArray[np.uint64]] = ()) -> Survey:
-    """Look over the places, names and dates of a file.
-
-    Args:
-        source: the file.
-        tile_m: side of the tiles around points.
-        known: sorted keys of files before it: what is in them as well is there twice.
-    """
+def survey(source: Source, tile_m: float | None) -> Survey:
+    """Look over the places, names and dates of a file; ``tile_m`` is the side of the tiles around points."""
     found = _look(source, tile_m, None)
     if len(found.groups) > 1 and source.layout.zone is None and _is_compact(found.groups):
         # One grid is better than two that meet at the border of a UTM zone.
         largest = max(found.groups.values(), key=lambda group: group.count)
         found = _look(source, tile_m, largest.crs)
-    keys = found.keys
-    twice = [keys[1:][keys[1:] == keys[:-1]], *(keys[np.isin(keys, other)] for other in known)]
-    return replace(found, twice=np.unique(np.concatenate(twice)))
+    return found
+
+
+def identities(source: Source) -> NDArray[np.uint64]:
+    """Keys of the rows of a file, sorted; none when it has no column of identities."""
+    if source.layout.identity is None:
+        return np.empty(0, np.uint64)
+    found = [keys_of(source, batch) for _, batch in source.batches([source.layout.identity])]
+    return np.sort(np.concatenate([np.empty(0, np.uint64), *found]))
 
 
 def tiles_of(source: Source, batch: pa.RecordBatch, tile_m: float | None, forced: str | None) -> Tiles:
@@ -153,8 +152,9 @@ def _look(source: Source, tile_m: float | None, forced: str | None) -> Survey:
             bad = first + int(np.argmin(good)), str(tiles.reasons[np.argmin(good)])
         keys.append(keys_of(source, batch))
         ends += _ends(source, batch)
-    none = np.empty(0, np.uint64)
-    return Survey(groups, forced, _common(ends) or _said(source), none, np.sort(np.concatenate(keys)), bad)
+    ordered = np.sort(np.concatenate(keys))
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    return Survey(groups, forced, _common(ends) or _said(source), ordered, twice, bad)
 
 
 def _is_compact(groups: dict[str, Group]) -> bool:

@@ -25,8 +25,8 @@ from workbench.descriptors.manifest import Batch, RasterEntry
 from workbench.imagery.grid import TILE_DTYPE
 from workbench.imagery.render import Stretch
 
-_BATCH_BYTES = 32_000_000
-_ALL_BYTES = 128_000_000
+_BATCH_BYTES = 48_000_000
+_ALL_BYTES = 64_000_000
 Part = tuple[NDArray[Any], NDArray[np.float16]]
 
 
