@@ -88,7 +88,8 @@ def compact(folder: Path, manifest: Manifest, progress: Progress) -> None:
 
 def remove_leftovers(folder: Path, manifest: Manifest) -> None:
     """Delete what a stopped run left half-written, what parts have replaced, and what is no longer wanted."""
-    parts = _readable_parts(folder)
+    # What is in a part that is wanted whole is not needed of another.
+    parts = sorted(_readable_parts(folder), key=lambda part: not _wanted_whole(manifest, part))
     merged = live_batches(manifest, parts)
     loose = {batch.stem for batch in manifest.batches() if batch not in merged}
     needed = {parts[number].name for number, _ in merged.values()}

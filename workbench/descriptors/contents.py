@@ -16,6 +16,7 @@ from workbench.descriptors.manifest import Batch, Manifest
 from workbench.descriptors.parts import Part, read_descriptors, read_held, read_parts
 from workbench.descriptors.rows import Rows
 from workbench.descriptors.tiles import GridTiles, Tiles
+from workbench.errors import ArchiveInvalid
 
 _IN_MEMORY = 1 << 18  # tiles of smaller archives are rows in memory, 4 MB at most; those of larger ones are computed
 _NONE = np.empty(0, np.int64)
@@ -59,7 +60,7 @@ def read_contents(folder: Path, manifest: Manifest) -> Contents:
         if place is not None:
             opened, position = parts[place[0]], place[1]
             merged = opened.part.batches[position]
-            gathered.add_held(batch, opened.held_of(position))
+            gathered.add_held(batch, merged.slots, opened.held_of(position))
             raw.add(opened.raw, opened.rows[position], opened.rows[position + 1])
             skipped += merged.skipped
             without_data += merged.without_data

@@ -72,7 +72,7 @@ def _reopen(entry: RasterEntry) -> tuple[Raster, list[str]]:
                 "to index it anew."
             )
         return replace(raster, name=entry.name), []
-    except (RasterUnreadable, RasterRefused) as error:
+    except (RasterUnreadable, RasterRefused, PermissionError) as error:
         bands = tuple(Band(Path(entry.paths[place]), number, name) for place, number, name in entry.bands)
         absent = Raster(
             entry.name,
