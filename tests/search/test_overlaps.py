@@ -9,6 +9,7 @@ import pytest
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shapely.geometry import box
 from small_archives import MeanColour
 from small_rasters import HALF_METRE, patchwork, write_raster
 
@@ -16,7 +17,9 @@ from workbench.descriptors.archive import Archive
 from workbench.descriptors.build import build_archive
 from workbench.errors import QueryInvalid
 from workbench.jobs import Progress
+from workbench.search.index import Index
 from workbench.search.overlaps import apart, windows_overlap
+from workbench.search.where import Where
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +93,24 @@ def test_windows_overlap_when_they_have_pixels_in_common(twice: Archive) -> None
         rows = range(max(a["row"], b["row"]), min(a["row"] + a["size"], b["row"] + b["size"]))
         cols = range(max(a["col"], b["col"]), min(a["col"] + a["size"], b["col"] + b["size"]))
         assert found == (a["raster"] == b["raster"] and len(rows) > 0 and len(cols) > 0)
+
+
+def test_a_search_for_one_hit_per_object_gives_as_many_as_there_are(twice: Archive) -> None:
+    index = Index(twice)
+    query = twice.vectors[at(twice, 0, 16, 16, 32)]
+    whole = index.search(query, len(twice))
+    best = [whole[place].number for place in apart(twice, whole.numbers)]
+    for k in (0, 1, 5, len(best), len(twice)):
+        hits = index.search(query, k, one_per_object=True)
+        assert hits.numbers.tolist() == best[:k] and [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
+    scores = {hit.number: hit.score for hit in whole}
+    assert all(hit.score == pytest.approx(scores[hit.number], abs=1e-6) for hit in index.one_per_object(whole))
+
+
+def test_a_filter_and_one_hit_per_object_go_together(twice: Archive) -> None:
+    index, query = Index(twice), twice.vectors[0]
+    where = Where(sizes=32, rasters=["a.tif", "b.tif"]) & Where(box(0, 0, 100, 100), None)
+    allowed = index.search(query, len(twice), where)
+    assert {hit.tile.size for hit in allowed} == {32} and {hit.tile.raster for hit in allowed} == {0, 1}
+    hits = index.search(query, len(twice), where, one_per_object=True)
+    assert hits.numbers.tolist() == index.one_per_object(allowed).numbers.tolist() and 0 < len(hits) < len(allowed)

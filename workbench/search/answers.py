@@ -21,8 +21,10 @@ from workbench.search.choice import Choice, Name, choose, fits_memory
 from workbench.search.engines.best import highest
 from workbench.search.engines.bits import BitScorer, bit_scorer
 from workbench.search.engines.coded import Coded
+from workbench.search.engines.descent import Descent
 from workbench.search.engines.exact import linear_scores
 from workbench.search.engines.inverted import Lists, Measured
+from workbench.search.graph import SMALL, Graph, descent_of, graph_of
 from workbench.search.stored_lists import read_lists
 
 Best = tuple[NDArray[np.int64], NDArray[np.float32]]
@@ -31,6 +33,7 @@ _SHORTLIST = 1000
 _TIMES_K = 10
 _FEW = 4  # from every fourth tile on, reading all descriptors in turn is quicker than picking
 _CHUNK = 1 << 15
+_GRAPH_MORE = 20
 
 
 class Answers:
@@ -55,7 +58,7 @@ class Answers:
     @property
     def reads_all(self) -> bool:
         """Whether a scorer is answered from all descriptors."""
-        return self.choice.name == "exact" or (self.archive.has_descriptors and fits_memory(self.archive))
+        return self.choice.name in ("exact", "graph") or (self.archive.has_descriptors and fits_memory(self.archive))
 
     @property
     def scored_by(self) -> str:
@@ -71,12 +74,28 @@ class Answers:
 
     def nearest(self, vector: NDArray[np.float32], k: int, numbers: NDArray[np.int64] | None) -> Best:
         """The ``k`` tiles most like a descriptor (dim,), of all or of some ``numbers``; k no more than there are."""
-        if self.choice.name == "exact":
+        if self.choice.name == "graph" and numbers is None and self._descent is not None:
+            found = self._descent.nearest(vector, k + _GRAPH_MORE)
+            if len(found) >= k:
+                return self._ranked(vector, 0.0, k, found)
+        if self.choice.name in ("exact", "graph"):
             return self._exact_best(vector, 0.0, k, numbers)
         query = self.archive.code_model.encode(vector[None])[0]
         has_descriptors = self.archive.has_descriptors
         found, distances = self.coded.nearest(query, _shortlist(k) if has_descriptors else k, numbers)
         return self._ranked(vector, 0.0, k, found) if has_descriptors else (found, self._similarity(distances))
+
+    def near_tile(self, tile: int, k: int, graph: Graph | None) -> Best:
+        """The ``k`` tiles most like one of the archive, without itself: those the graph knows, where these are enough."""
+        if not self.archive.has_descriptors:
+            found, distances = self.coded.nearest(self.archive.codes[tile], k + 1, None)
+            best = found, self._similarity(distances)
+        else:
+            vector = self.archive.vectors_of([tile])[0]
+            known = np.empty(0, np.int64) if graph is None else graph.of(tile)
+            best = self._ranked(vector, 0.0, k, known) if len(known) >= k else self.nearest(vector, k + 1, None)
+        others = best[0] != tile
+        return best[0][others][:k], best[1][others][:k]
 
     def linear(self, weights: NDArray[np.float32], bias: float, k: int, numbers: NDArray[np.int64] | None) -> Best:
         """The ``k`` tiles that a linear scorer puts first, of all or of some ``numbers``; k no more than there are."""
@@ -109,8 +128,26 @@ class Answers:
     @cached_property
     def _choice(self) -> Choice:
         if self._asked is not None:
-            return Choice(self._asked, f"{self._asked}, as asked")
+            return Choice(self._asked, self._graph_text if self._asked == "graph" else f"{self._asked}, as asked")
         return choose(self.archive, None if self._lists is None else self._lists[1])
+
+    @cached_property
+    def _descent(self) -> Descent | None:
+        """A graph to be searched, made when first needed and kept while this lives; None for an archive too small for it."""
+        if len(self.archive) <= SMALL:
+            return None
+        made = descent_of(self.archive)
+        made.warm()
+        return made
+
+    @cached_property
+    def _graph_text(self) -> str:
+        if self._descent is None:
+            return f"graph, as asked; but all {len(self.archive):,} descriptors are compared, which are few"
+        recall = graph_of(self.archive, self._descent).recall
+        return (
+            f"graph, as asked: it knows {100 * recall:.1f} % of the 10 nearest of a tile; filtered searches compare all"
+        )
 
     @cached_property
     def _lists(self) -> tuple[Lists, Measured] | None:

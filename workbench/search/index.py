@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol, overload
 
 import numpy as np
@@ -16,9 +17,13 @@ from workbench.jobs import Progress, shown_progress
 from workbench.search.answers import Answers
 from workbench.search.choice import Name
 from workbench.search.engines.best import highest
+from workbench.search.graph import SMALL, Duplicates, Graph, build_graph, exact_graph, near_duplicates, read_graph
+from workbench.search.overlaps import SAME_OBJECT, apart
 from workbench.search.stored_lists import build_lists
 
 _UNIT = 1e-3
+_TIMES_K = 4
+"""So many times more are searched for where tiles that show one object are to give one hit."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ class Index:
 
     @property
     def engine(self) -> Name:
-        """Name of the engine that answers: exact, flat or inverted."""
+        """Name of the engine that answers: exact, flat, inverted or, where it was asked for, graph."""
         return self._answers.choice.name
 
     @property
@@ -148,13 +153,21 @@ class Index:
             return self._answers.all_nearest(scorer.weights)
         return self._answers.all_linear(scorer.weights, scorer.bias)
 
-    def search(self, query: Scorer | NDArray[np.float32], k: int = 50, where: Where | None = None) -> Hits:
+    def search(
+        self,
+        query: Scorer | NDArray[np.float32],
+        k: int = 50,
+        where: Where | None = None,
+        *,
+        one_per_object: bool = False,
+    ) -> Hits:
         """The ``k`` best tiles, or all there are.
 
         Args:
             query: a descriptor (dim,) of unit length, or a scorer.
             k: at most so many hits.
             where: tiles that may be hits: a `where.Where`, true or false for each, (n,), or their numbers; all when None.
+            one_per_object: leave out tiles that show the same ground as a better hit; see `overlaps.apart`.
 
         Returns:
             min(k, tiles allowed) hits, best first; equal scores in the archive's own order.
@@ -166,7 +179,85 @@ class Index:
         if k < 0:
             raise QueryInvalid(f"k is {k}; expected 0 or more hits.")
         scorer, numbers = self._checked(query), self._numbers(where, len(self.archive))
-        k = min(k, len(self.archive) if numbers is None else len(numbers))
+        most = len(self.archive) if numbers is None else len(numbers)
+        if not one_per_object:
+            return self._search(scorer, min(k, most), numbers)
+        count = min(most, _TIMES_K * k)
+        while True:
+            hits = self.one_per_object(self._search(scorer, count, numbers))[:k]
+            if len(hits) == k or count == most:
+                return hits
+            count = min(most, _TIMES_K * count)
+
+    def one_per_object(self, hits: Hits, share: float = SAME_OBJECT) -> Hits:
+        """Hits without those that share ground with a better one; ranks are counted anew.
+
+        Args:
+            hits: best first.
+            share: of the smaller window, from which on two show the same ground; see `overlaps.apart`.
+
+        Raises:
+            QueryInvalid: the share is not between 0 and 1.
+        """
+        kept = apart(self.archive, hits.numbers, share).tolist()
+        found = (replace(hits[place], rank=rank) for rank, place in enumerate(kept, 1))
+        return Hits(tuple(found), hits.scored_by)
+
+    def neighbours(self, tile: int, k: int = 10) -> Hits:
+        """The ``k`` tiles most like one of the archive, without itself, with their cosines.
+
+        Once `build_graph` was called they are looked up (as far as it keeps so many; some may be missing, see its
+        recall), otherwise searched for.
+
+        Raises:
+            QueryInvalid: there is no such tile, or ``k`` is negative.
+        """
+        if not 0 <= tile < len(self.archive):
+            raise QueryInvalid(f"There is no tile {tile}. There are {len(self.archive):,}, counted from 0.")
+        if k < 0:
+            raise QueryInvalid(f"k is {k}; expected 0 or more hits.")
+        k = min(k, len(self.archive) - 1)
+        return self._hits(*self._answers.near_tile(tile, k, self.graph), self._answers.scored_by) if k else Hits()
+
+    def near_duplicates(self, least: float = 0.98, *, overlapping: bool = False) -> Duplicates:
+        """Pairs of tiles that look all but the same; see `graph.near_duplicates`.
+
+        Args:
+            least: cosine of such a pair.
+            overlapping: also pairs whose windows overlap in one raster, which look alike for that reason.
+
+        Raises:
+            QueryInvalid: ``least`` is no cosine, or there are too many tiles to do without a graph.
+        """
+        graph = self.graph
+        if graph is None and len(self.archive) > SMALL:
+            raise QueryInvalid(
+                f"Near-duplicates among {len(self.archive):,} tiles need the graph of neighbours. Call index.build_graph() "
+                "first; it is kept."
+            )
+        graph = exact_graph(self.archive) if graph is None else graph
+        return near_duplicates(self.archive, graph, least, overlapping=overlapping)
+
+    def build_graph(self, progress: Progress | None = None) -> Graph:
+        """Find the neighbours of every tile and keep them, for `neighbours` and `near_duplicates`; see `graph.build_graph`.
+
+        Args:
+            progress: counts tiles; a bar is shown when None.
+
+        Raises:
+            ArchiveInvalid: the archive holds codes only.
+            QueryInvalid: there are too many tiles to hold their descriptors in memory.
+        """
+        with shown_progress(progress) as shown:
+            self.__dict__["graph"] = built = build_graph(self.archive, shown)
+        return built
+
+    @cached_property
+    def graph(self) -> Graph | None:
+        """The graph of neighbours as it is kept; None before `build_graph`."""
+        return read_graph(self.archive) if self.archive.has_descriptors else None
+
+    def _search(self, scorer: Scorer, k: int, numbers: NDArray[np.int64] | None) -> Hits:
         if k == 0:
             return Hits()
         if scorer.is_descriptor:
