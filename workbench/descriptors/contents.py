@@ -125,10 +125,14 @@ class _Gathered:
         self._held = np.zeros(0 if self._grid is None else self._grid.slots, bool)
         self._pieces: list[NDArray[Any] | slice] = []
 
-    def add_held(self, batch: Batch, held: NDArray[np.bool_] | None) -> None:
-        """A batch of a part; ``held`` (slots,) is None when every slot holds a tile."""
-        assert self._grid is not None
-        slots = self._grid.block_slots(batch.raster, batch.first, batch.last)
+    def add_held(self, batch: Batch, count: int, held: NDArray[np.bool_] | None) -> None:
+        """A batch of a part that had ``count`` slots; ``held`` (count,) is None when every slot holds a tile."""
+        slots = slice(0, 0) if self._grid is None else self._grid.block_slots(batch.raster, batch.first, batch.last)
+        if slots.stop - slots.start != count:
+            raise ArchiveInvalid(
+                f"Batch {batch.stem} was made of {count} windows, and the grid has others in its place. Restore "
+                "manifest.json from a copy, or delete the part-* files and run build_archive again."
+            )
         self._held[slots] = True if held is None else held
         self._pieces.append(slots)
 
