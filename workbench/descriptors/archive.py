@@ -24,20 +24,16 @@ from workbench.descriptors.codes_only import copy_outlines, read_codes_only, wri
 from workbench.descriptors.contents import read_contents
 from workbench.descriptors.dense import encode_alone, encode_window
 from workbench.descriptors.derived import FOLDER, derived_folder, find_derived, may_write
-from workbench.descriptors.encoders import ORIENTATIONS, Encoder, load_encoder
-from workbench.descriptors.footprints import polygons_of, window_corners
+from workbench.descriptors.encoders import Encoder
+from workbench.descriptors.footprints import footprints
 from workbench.descriptors.imported import Outlines
+from workbench.descriptors.looks import ATTACHED, Attached, Look, attach, look_there, read_attached, seen_there
 from workbench.descriptors.manifest import Manifest, RasterEntry, read_manifest, with_dates, write_manifest
+from workbench.descriptors.recorded import check_encoder, load_recorded
 from workbench.descriptors.rows import Rows
-from workbench.descriptors.sources import find_rasters, relocated
+from workbench.descriptors.sources import changed_content, find_rasters, relocated
 from workbench.descriptors.tiles import Tiles, tile_sizes, tiles_digest, tiles_within
-from workbench.errors import (
-    ArchiveInvalid,
-    ArchiveMismatch,
-    RasterUnreadable,
-    WeightsUnavailable,
-)
-from workbench.files import sha256
+from workbench.errors import ArchiveInvalid, QueryInvalid, RasterUnreadable
 from workbench.imagery.grid import Tile
 from workbench.imagery.rasters import Imagery
 from workbench.imagery.render import Stretch
@@ -95,19 +91,7 @@ class Archive:
             ArchiveMismatch: the weights found are not those of the archive.
         """
         if self._encoder is None:
-            try:
-                self._encoder = load_encoder(
-                    self.manifest.encoder, self.manifest.weights_path, orientations=self.manifest.orientations
-                )
-            except WeightsUnavailable as error:
-                if self.outlines is None:
-                    raise
-                raise WeightsUnavailable(
-                    f"These descriptors were imported, and the encoder that made them ({self.manifest.encoder}) is not "
-                    "here, so images and drawn shapes cannot be described. Search by a tile, or open the archive with "
-                    "encoder=YOUR_ENCODER."
-                ) from error
-            check_encoder(self.manifest, self._encoder)
+            self._encoder = load_recorded(self.manifest)
         return self._encoder
 
     @property
@@ -306,17 +290,7 @@ class Archive:
         A raster's fingerprint is read from 1 MB of it, so a change between its pieces that keeps size and date is found
         by the deep check only.
         """
-        found = list(self.problems)
-        for raster, entry in zip(self.imagery, self.manifest.rasters, strict=True):
-            files = [path for path in raster.paths if path.is_file()] if deep else []
-            if any(sha256(path) not in entry.sha256 for path in files) and not any(
-                entry.name in said for said in found
-            ):
-                found.append(
-                    f"{entry.name} holds other pixels than those indexed, though its size and date are the same. Restore "
-                    "it from a copy, or save it again and run build_archive."
-                )
-        return tuple(found)
+        return (*self.problems, *(changed_content(self.manifest, self.imagery, self.problems) if deep else ()))
 
     def tiles_within(self, raster: int, left: float, top: float, right: float, bottom: float) -> NDArray[np.int64]:
         """Tiles whose centre lies in a rectangle of a raster's pixels, ascending; see `tiles.tiles_within`."""
@@ -334,23 +308,41 @@ class Archive:
     def footprints(self, numbers: Sequence[int] | NDArray[np.int64], crs: str | None = None) -> NDArray[np.object_]:
         """Where many tiles are, as polygons (m,): see `footprint`. Imported tiles have the outline that they came with."""
         numbers = np.asarray(numbers, np.int64)
-        tiles = self.tiles[numbers]
-        found = np.empty(len(numbers), object)
-        for position in np.unique(tiles["raster"]).tolist():
-            mine = tiles["raster"] == position
-            raster = self.imagery[position]
-            if self.outlines is None:
-                corners = window_corners(raster, tiles[mine])
-            else:
-                corners = self.outlines.of(position, numbers[mine])["corners"]
-            found[mine] = polygons_of(raster, corners, crs)
-        return found
+        return footprints(self.imagery, numbers, self.tiles[numbers], self.outlines, crs)
 
     @cached_property
     def outlines(self) -> Outlines | None:
         """The tiles' outlines as they were imported; None in an archive that was built from imagery."""
         imported = [entry.imported for entry in self.manifest.rasters if entry.imported is not None]
         return Outlines(self.folder, imported) if imported else None
+
+    def attach(self, imagery: Imagery | str | Path) -> None:
+        """Look at imported tiles with imagery of the place; it is remembered beside the derived files.
+
+        Raises:
+            QueryInvalid: the archive was built from imagery of its own.
+            RasterUnreadable: nothing there, or nothing readable.
+        """
+        if self.outlines is None:
+            raise QueryInvalid("This archive has imagery of its own. If that moved, call archive.relocate(FOLDER).")
+        self.attached = attach(self.derived / ATTACHED, imagery)
+
+    @cached_property
+    def attached(self) -> Attached | None:
+        """Imagery to look at imported tiles with; None when there is none, and in an archive that was built from imagery."""
+        return None if self.outlines is None else read_attached(self.find_derived(ATTACHED))
+
+    def look(self, number: int) -> Look:
+        """Where the pixels of a tile are to be seen, and with which stretch.
+
+        Raises:
+            RasterUnreadable: its descriptor was imported, and no imagery of its place is attached.
+        """
+        tile = self.tile(number)
+        raster = self.imagery[tile.raster]
+        if self.outlines is None:
+            return Look(raster, tile.window, self.stretch(tile.raster))
+        return look_there(raster, self.footprint(number), self.attached)
 
     def stretch(self, raster: int) -> Stretch:
         """The stretch a raster was encoded with."""
@@ -363,10 +355,11 @@ class Archive:
         """
         from rasterio.windows import Window
 
+        encoder = self.encoder  # that it is missing is the first thing to say
+        source, shape, stretch = seen_there(self.imagery[raster], shape, self.stretch(raster), self.attached)
         left, top, right, bottom = shape.bounds
         window = Window(left, top, max(1.0, right - left), max(1.0, bottom - top))
-        entry = self.manifest.rasters[raster]
-        features = encode_window(self.imagery[raster], window, entry.scale, self.encoder, entry.stretch)
+        features = encode_window(source, window, self.manifest.rasters[raster].scale, encoder, stretch)
         return self.centring.apply(self.encoder.finish(features.pool_shape(shape)[None]))[0]
 
     def describe_image(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -448,21 +441,6 @@ def open_archive(
     if archive.outlines is not None:
         archive.outlines.check(len(archive))
     return archive
-
-
-def check_encoder(manifest: Manifest, encoder: Encoder) -> None:
-    """Raise `ArchiveMismatch` unless an encoder is the one the archive was made with."""
-    asked = (encoder.name, encoder.weights_hash, encoder.preprocessing.get(ORIENTATIONS, 1))
-    mine = (manifest.encoder, manifest.weights_hash, manifest.orientations)
-    if not manifest.weights_hash and (encoder.name, encoder.dim) == (manifest.encoder, manifest.dim):
-        return  # imported from a file that does not say which weights they were
-    if asked != mine:
-        made, given = (
-            f"{name} (weights {digest[:12]}, orientations: {count})" for name, digest, count in (mine, asked)
-        )
-        raise ArchiveMismatch(
-            f"The archive was made by {made}, not by {given}. Give that encoder, or build another archive."
-        )
 
 
 def quicklook_name(entry: RasterEntry) -> str:

@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from workbench.descriptors.imported import Outlines
 from workbench.errors import RasterRefused
 from workbench.imagery.rasters import Raster, transformer
+
+
+def footprints(
+    imagery: Sequence[Raster],
+    numbers: NDArray[np.int64],
+    tiles: NDArray[Any],
+    outlines: Outlines | None,
+    crs: str | None,
+) -> NDArray[np.object_]:
+    """Where tiles are, as polygons (m,).
+
+    Args:
+        imagery: rasters of the archive.
+        numbers: of the tiles, (m,).
+        tiles: their rows, structured (m,).
+        outlines: as they were imported; None: by the grid.
+        crs: of the polygons; each tile's raster's own when None.
+
+    Raises:
+        RasterRefused: a raster has no CRS, and ``crs`` is one.
+    """
+    found = np.empty(len(numbers), object)
+    for position in np.unique(tiles["raster"]).tolist():
+        mine = tiles["raster"] == position
+        raster = imagery[position]
+        if outlines is None:
+            corners = window_corners(raster, tiles[mine])
+        else:
+            corners = outlines.of(position, numbers[mine])["corners"]
+        found[mine] = polygons_of(raster, corners, crs)
+    return found
 
 
 def window_corners(raster: Raster, tiles: NDArray[Any]) -> NDArray[np.float64]:
@@ -42,17 +75,12 @@ def polygons_of(raster: Raster, corners: NDArray[np.float64], crs: str | None) -
     Raises:
         RasterRefused: the raster has no CRS, and ``crs`` is one.
     """
-    return np.asarray(shapely.polygons(corners_in(raster, corners, crs)))
-
-
-def corners_in(raster: Raster, corners: NDArray[np.float64], crs: str | None) -> NDArray[np.float64]:
-    """Corners (m, 4, 2) of tiles on a raster, brought to a CRS; see `polygons_of`."""
     if crs is None or crs == raster.crs:
-        return corners
+        return np.asarray(shapely.polygons(corners))
     if raster.crs is None:
         raise RasterRefused(
             f"{raster.name} has no coordinate system, so its tiles have no place on earth. Ask for them in pixels, or give "
             "it one with `rio edit-info --crs`."
         )
     x, y = transformer(raster.crs, crs).transform(corners[..., 0].ravel(), corners[..., 1].ravel())
-    return np.stack([x, y], axis=1).reshape(corners.shape)
+    return np.asarray(shapely.polygons(np.stack([x, y], axis=1).reshape(corners.shape)))

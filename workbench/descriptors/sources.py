@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from affine import Affine
 
 from workbench.descriptors.manifest import Manifest, RasterEntry, absolute_paths
 from workbench.errors import ArchiveMismatch, RasterChanged, RasterRefused, RasterUnreadable
+from workbench.files import sha256
 from workbench.imagery.opening import open_imagery
 from workbench.imagery.rasters import Band, Imagery, Raster
 
@@ -50,6 +52,19 @@ def relocated(manifest: Manifest, imagery: Imagery | str | Path) -> Manifest:
         for entry in manifest.rasters
     )
     return replace(manifest, rasters=tuple(entries))
+
+
+def changed_content(manifest: Manifest, imagery: Imagery, known: Sequence[str]) -> list[str]:
+    """Which files hold other bytes than those indexed, in words; they are read whole. Rasters named in ``known`` are not."""
+    found = []
+    for raster, entry in zip(imagery, manifest.rasters, strict=True):
+        files = [path for path in raster.paths if path.is_file()]
+        if any(sha256(path) not in entry.sha256 for path in files) and not any(entry.name in said for said in known):
+            found.append(
+                f"{entry.name} holds other pixels than those indexed, though its size and date are the same. Restore it "
+                "from a copy, or save it again and run build_archive."
+            )
+    return found
 
 
 def _found(entry: RasterEntry, raster: Raster | None) -> bool:

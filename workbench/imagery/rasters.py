@@ -118,10 +118,7 @@ class Raster:
             RasterUnreadable: the pixels cannot be read.
         """
         if not self.has_pixels:
-            raise RasterUnreadable(
-                f"{self.name} came without imagery, so there are no pixels to show. Attach imagery of the place with "
-                "archive.attach(FOLDER)."
-            )
+            raise self.no_pixels()
         window = self.window if window is None else window
         chosen = [self.bands[position] for position in (range(len(self.bands)) if bands is None else bands)]
         rows, cols = size or (round(window.height), round(window.width))
@@ -191,6 +188,13 @@ class Raster:
         """Rows and columns of the pieces the first file is stored in: what one damaged spot costs."""
         rows, cols = dataset_of(self.path, allow_vrt=self.is_vrt).block_shapes[self.bands[0].number - 1]
         return int(rows), int(cols)
+
+    def no_pixels(self) -> RasterUnreadable:
+        """What is said where there is nothing to read."""
+        return RasterUnreadable(
+            f"{self.name} came without imagery, so there are no pixels to show. Attach imagery of the place with "
+            "archive.attach(FOLDER)."
+        )
 
     def unchanged(self) -> bool:
         """Whether the files still have the content this raster was opened with (a quick check; see `files.sha256`)."""
