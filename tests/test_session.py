@@ -19,6 +19,8 @@ from workbench.descriptors.archive import Archive
 from workbench.descriptors.build import build_archive
 from workbench.errors import Busy, LabelInvalid, QueryInvalid, RasterChanged, RasterRefused, RasterUnreadable
 from workbench.jobs import Progress
+from workbench.search.overlaps import apart
+from workbench.search.where import Where
 from workbench.session import Session
 
 
@@ -66,6 +68,37 @@ def test_a_search_that_fails_changes_nothing(session: Session, query: dict[str, 
     with pytest.raises(QueryInvalid, match=words):
         session.search(**query)  # type: ignore[arg-type]
     assert session.hits == before and session.query == "tile 3"
+
+
+def test_filters_hold_for_a_search_and_for_refining_and_are_joined(session: Session, archive: Archive) -> None:
+    session.search(tile=7, k=6)
+    session.label(session.hits[:3], "roof")
+    session.label([session.hits[3].number], "road")
+    south = Where(rasters="south.tif", sizes=64)
+    assert {hit.tile.raster for hit in session.search(tile=7, k=500, where=south)} == {1}
+    fresh = session.search(tile=7, k=1000, where=session.unlabelled())
+    assert sorted(fresh.numbers) == np.flatnonzero(~session.labelled()).tolist()
+    assert sorted(session.unlabelled("road").numbers(archive)) == np.flatnonzero(~session.labelled("road")).tolist()
+    both = session.refine("roof", k=1000, where=south & session.unlabelled("roof"))
+    assert {(hit.tile.raster, hit.tile.size) for hit in both} == {(1, 64)} and not session.labelled("roof")[
+        both.numbers
+    ].any()
+    with pytest.raises(QueryInvalid, match=r"no raster 'west\.tif' here\. There are north\.tif, south\.tif"):
+        session.search(tile=7, where=Where(rasters="west.tif"))
+    assert session.hits == both
+
+
+def test_what_a_filter_leaves_out_unasked_is_said(session: Session, archive: Archive) -> None:
+    archive.set_dates({"south.tif": "2021"})
+    hits = session.search(tile=7, k=5, where=Where(dates=("2020", None)))
+    assert {hit.tile.raster for hit in hits} == {1}
+    assert session.status.startswith("5 hits like tile 7. north.tif left out for want of a date")
+
+
+def test_one_object_gives_one_hit_if_asked_for(session: Session, archive: Archive) -> None:
+    once = session.search(tile=7, k=8, one_per_object=True)
+    assert once[0].number == 7 and len(once) == 8 and apart(archive, once.numbers).tolist() == list(range(8))
+    assert len(session.refine(k=8, one_per_object=True)) == 8
 
 
 def test_labels_of_hits_tiles_and_outlines_undo_and_redo(session: Session, archive: Archive) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workbench.labels.export import export_chips, open_chips
     from workbench.labels.store import LabelStore
     from workbench.search.index import Index
+    from workbench.search.where import Where
     from workbench.segmentation.polygons import polygonize, save_polygons
     from workbench.segmentation.predict import predict
     from workbench.segmentation.train import train_unet
@@ -34,6 +35,7 @@ _HOMES = {
     "Index": "search.index",
     "LabelStore": "labels.store",
     "Session": "session",
+    "Where": "search.where",
     "Workbench": "widgets.workbench",
     "WorkbenchError": "errors",
     "build_archive": "descriptors.build",
@@ -58,6 +60,7 @@ __all__ = [
     "Index",
     "LabelStore",
     "Session",
+    "Where",
     "Workbench",
     "WorkbenchError",
     "build_archive",

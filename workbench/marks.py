@@ -42,12 +42,17 @@ class Marks:
         with self._lock:
             return [label for label in self._store.labels(class_name) if number in self._tiles(label)]
 
+    def numbers(self, class_name: str | None) -> NDArray[np.int64]:
+        """The tiles that are labelled for a class (any class when None), int64 (m,), rising."""
+        with self._lock:
+            self._refresh()
+            marked = [number for number, marks in self._by_tile.items() if class_name is None or class_name in marks]
+        return np.array(sorted(marked), np.int64)
+
     def tiles(self, class_name: str | None, count: int) -> NDArray[np.bool_]:
         """Which of ``count`` tiles are labelled for a class (any class when None), bool (count,)."""
         found = np.zeros(count, bool)
-        with self._lock:
-            self._refresh()
-            found[[number for number, marks in self._by_tile.items() if class_name is None or class_name in marks]] = 1
+        found[self.numbers(class_name)] = True
         return found
 
     def _refresh(self) -> None:

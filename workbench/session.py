@@ -22,18 +22,20 @@ from workbench.descriptors.archive import Archive, open_archive
 from workbench.errors import QueryInvalid, RasterRefused, WorkbenchError
 from workbench.files import slug
 from workbench.imagery.readout import Projection, projection_fit
-from workbench.imagery.render import thumbnail
+from workbench.imagery.render import blank, thumbnail
 from workbench.labels.store import LabelStore
 from workbench.resume import Resumed, read_state, state_path, unpack
 from workbench.search.index import Hit, Hits, Index, Scorer
 from workbench.search.query import describe_file, describe_shape, extent, place_of, tile_at
 from workbench.search.refine import refine
+from workbench.search.where import Where
 from workbench.state import PAGE, STRETCHES, TOOLS
 from workbench.teaching import Labelled, polygons_path
 
 __all__ = ["PAGE", "STRETCHES", "TOOLS", "Archive", "Labelled", "Session"]
 
 log = logging.getLogger(__name__)
+Allowed = Where | NDArray[np.bool_] | NDArray[np.integer[Any]]
 ON_SCREEN = 200
 """Hits that a search from the screen asks for."""
 _THUMBNAIL_BYTES = 7_000
@@ -44,6 +46,7 @@ _OUTLINES_USED = 100
 _RING_POINTS = 200
 _EQUATOR_M = 2 * math.pi * 6_378_137
 _TILE_ON_SCREEN = 128
+_BLIND = "no imagery\nattached"
 _TOOL_VALUES = {"positive": 1, "negative": -1, "unlabel": 0}
 
 
@@ -91,7 +94,8 @@ class Session(Controls):
         crs: str | None = "EPSG:4326",
         image: str | Path | None = None,
         k: int = 50,
-        where: NDArray[np.bool_] | None = None,
+        where: Allowed | None = None,
+        one_per_object: bool = False,
     ) -> Hits:
         """Find the tiles most like an example; give exactly one.
 
@@ -103,10 +107,11 @@ class Session(Controls):
             crs: of ``shape``; None: pixels of the first raster.
             image: file of a chip or photograph.
             k: number of hits.
-            where: tiles that may be hits, bool (n,); all when None.
+            where: tiles that may be hits: a `search.where.Where`, bool (n,) or their numbers; all when None.
+            one_per_object: leave out tiles that show the same ground as a better hit.
 
         Raises:
-            QueryInvalid: no example or several, or a place without imagery.
+            QueryInvalid: no example or several, a place without imagery, or a filter for something that is not there.
         """
         given = {"tile": tile, "lon and lat": lon if lat is not None else None, "shape": shape, "image": image}
         chosen = [name for name, value in given.items() if value is not None]
@@ -125,7 +130,7 @@ class Session(Controls):
             ring = _ring(shape) if crs == "EPSG:4326" else []
         else:
             vector, words = describe_file(self.archive, str(image)), f"the image {Path(str(image)).name}"
-        return self._search_like(vector, words, ring, k, where)
+        return self._search_like(vector, words, ring, k, where, one_per_object)
 
     def search_upload(self, name: str, data: bytes, *, k: int = 50) -> Hits:
         """Find the tiles most like an image that was sent here; nothing of it is kept.
@@ -143,9 +148,16 @@ class Session(Controls):
             path = Path(folder) / (slug(Path(name).stem) + "".join(re.findall(r"\.[A-Za-z0-9]{1,5}$", name)))
             path.write_bytes(data)
             vector = describe_file(self.archive, path)
-        return self._search_like(vector, f"the image {name[:80]}", [], k, None)
+        return self._search_like(vector, f"the image {name[:80]}", [], k)
 
-    def refine(self, class_name: str | None = None, *, k: int = 50, where: NDArray[np.bool_] | None = None) -> Hits:
+    def refine(
+        self,
+        class_name: str | None = None,
+        *,
+        k: int = 50,
+        where: Allowed | None = None,
+        one_per_object: bool = False,
+    ) -> Hits:
         """Rank the archive again by what was labelled positive and negative, and by the query.
 
         Outlines that are no tiles are described afresh; of many, 100 drawn at random are.
@@ -153,7 +165,8 @@ class Session(Controls):
         Args:
             class_name: whose labels; the class labelled last when None.
             k: number of hits.
-            where: tiles that may be hits, bool (n,); all when None.
+            where: tiles that may be hits: a `search.where.Where`, bool (n,) or their numbers; all when None.
+            one_per_object: leave out tiles that show the same ground as a better hit.
 
         Raises:
             QueryInvalid: there is neither a positive label nor a query.
@@ -162,8 +175,8 @@ class Session(Controls):
             name = class_name or self.class_name
             positives, negatives = self._examples(name, 1), self._examples(name, -1)
             scorer = refine(positives, negatives, self.archive.vectors, query=self._query_vector)
-            hits = self._rank(scorer, k, where)
-            said = f"{len(hits)} hits for {name or 'the query'} by {scorer.kind}."
+            hits = self._rank(scorer, k, where, one_per_object)
+            said = f"{len(hits)} hits for {name or 'the query'} by {scorer.kind}.{self._notes(where)}"
             query = self.query if self._query_vector is not None else ""
             self._show_hits(scorer, hits, said, class_name=name, query=query)
         return hits
@@ -293,11 +306,13 @@ class Session(Controls):
 
     def context(self, number: int, pixels: int = 384, around: float = 1.0) -> bytes:
         """A tile in the middle of its surroundings, ``around`` tile sizes on each side, as JPEG."""
-        tile = self.archive.tile(self.checked(number))
-        margin = round(tile.size * around)
-        side = tile.size + 2 * margin
-        window = Window(tile.col - margin, tile.row - margin, side, side)
-        return thumbnail(self.archive.imagery[tile.raster], window, self.archive.stretch(tile.raster), pixels)
+        if self._is_blind:
+            return blank(_BLIND, pixels)
+        look = self.archive.look(self.checked(number))
+        margin = round(look.window.width * around)
+        side = look.window.width + 2 * margin
+        window = Window(look.window.col_off - margin, look.window.row_off - margin, side, side)
+        return thumbnail(look.raster, window, look.stretch, pixels)
 
     def ring(self, number: int) -> list[list[float]]:
         """Outline of a tile as [[lat, lon], ...]; empty when its raster has no place on earth."""
@@ -307,8 +322,11 @@ class Session(Controls):
         """Where a tile comes from and how large it is, in words: south.tif, 256 px = 34 m."""
         tile = self.archive.tile(self.checked(number))
         raster = self.archive.imagery[tile.raster]
-        ground = f" = {tile.size * max(raster.pixel_size_m):.4g} m" if raster.mappable else ""
-        return f"{raster.name}, {tile.size} px{ground}"
+        ground = f"{tile.size * max(raster.pixel_size_m):.4g} m" if raster.mappable else ""
+        if self.archive.outlines is not None:
+            row = self.archive.outlines.of(tile.raster, np.array([number]))["row"][0]
+            return f"{raster.name}, row {row:,}, {ground}"
+        return f"{raster.name}, {tile.size} px{ground and ' = '}{ground}"
 
     def warm_up(self) -> None:
         """Load what the first click needs: descriptors, encoder and thumbnail code; failures wait for that click."""
@@ -326,20 +344,31 @@ class Session(Controls):
         self.unobserve_all()
 
     def _search_like(
-        self, vector: NDArray[np.float32], words: str, ring: list[list[float]], k: int, where: NDArray[np.bool_] | None
+        self,
+        vector: NDArray[np.float32],
+        words: str,
+        ring: list[list[float]],
+        k: int,
+        where: Allowed | None = None,
+        one_per_object: bool = False,
     ) -> Hits:
         scorer = Scorer(vector, kind="nearest neighbours of one example")
         with self._lock:
-            hits = self._rank(scorer, k, where)
+            hits = self._rank(scorer, k, where, one_per_object)
             self._query_vector = vector
-            self._show_hits(scorer, hits, f"{len(hits)} hits like {words}.", query=words, query_ring=ring)
+            said = f"{len(hits)} hits like {words}.{self._notes(where)}"
+            self._show_hits(scorer, hits, said, query=words, query_ring=ring)
         return hits
 
-    def _rank(self, scorer: Scorer, k: int, where: NDArray[np.bool_] | None) -> Hits:
+    def _notes(self, where: Allowed | None) -> str:
+        """What a filter leaves out besides what it was asked to, in words."""
+        return "".join(f" {note}" for note in where.notes(self.archive)) if isinstance(where, Where) else ""
+
+    def _rank(self, scorer: Scorer, k: int, where: Allowed | None, one_per_object: bool) -> Hits:
         if k < 0:
             raise QueryInvalid(f"k is {k}; expected 0 or more hits.")
         scores = self.index.scores(scorer)
-        hits = self.index.top(scores, k, where)
+        hits = self.index.top(scores, k, where, one_per_object=one_per_object)
         self.layers.set_scores(scores)
         return hits
 
@@ -362,9 +391,15 @@ class Session(Controls):
             return []
 
     def _cut(self, number: int, pixels: int, most_bytes: int) -> bytes:
-        tile = self.archive.tile(number)
-        raster, stretch = self.archive.imagery[tile.raster], self.archive.stretch(tile.raster)
-        return thumbnail(raster, tile.window, stretch, pixels, most_bytes)
+        if self._is_blind:
+            return blank(_BLIND, pixels)
+        look = self.archive.look(number)
+        return thumbnail(look.raster, look.window, look.stretch, pixels, most_bytes)
+
+    @property
+    def _is_blind(self) -> bool:
+        """Whether there is no imagery at all, since descriptors were imported and none was attached."""
+        return self.archive.outlines is not None and self.archive.attached is None
 
     def _examples(self, class_name: str, value: int) -> NDArray[np.float32]:
         labels = [label for label in self.store.labels(class_name) if label.value == value] if class_name else []

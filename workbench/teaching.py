@@ -28,6 +28,7 @@ from workbench.marks import Marks
 from workbench.search.index import Hit, Hits
 from workbench.search.places import Places, tile_outline
 from workbench.search.query import raster_under
+from workbench.search.where import Where
 from workbench.state import State
 
 log = logging.getLogger(__name__)
@@ -168,6 +169,10 @@ class Teaching(State):
     def labelled(self, class_name: str | None = None) -> NDArray[np.bool_]:
         """Which tiles count as labelled for a class (any class when None): IoU of 0.5 with a labelled place, (n,)."""
         return self.marks.tiles(class_name, len(self.archive))
+
+    def unlabelled(self, class_name: str | None = None) -> Where:
+        """A filter that leaves out the tiles labelled for a class by now (any class when None); join others by ``&``."""
+        return Where(unlabelled=self.marks.numbers(class_name))
 
     def export_chips(
         self, folder: str | Path, *, chip: int = 512, progress: Progress | None = None, **split: float

@@ -19,7 +19,7 @@ from workbench.search.index import Hits, Index
 from workbench.search.where import Where
 
 LEAST_RECALL = 0.95
-"""Of the ten nearest, measured 1.000 on these descriptors."""
+"""Of the ten nearest. Measured on these descriptors: graph 1.000; as an engine 0.990 for queries unlike any tile."""
 
 
 @pytest.fixture
@@ -191,7 +191,8 @@ def test_duplicates_put_into_many_tiles_are_found_through_the_graph(large: Index
 @pytest.mark.slow
 def test_as_an_engine_the_graph_finds_nearly_all_and_a_filter_stays_exact(large: Index) -> None:
     archive, exact = large.archive, Index(large.archive, "exact")
-    assert large.engine == "graph" and "10 nearest" in large.engine_text
+    assert large.engine == "graph" and "10 nearest of 6,000" in large.engine_text
+    # Unlike the archive's own tiles: on lines between other places.
     queries = archive.centring.apply(made_descriptors("clustered", 40, seed=9))
     shares = []
     for query in queries:

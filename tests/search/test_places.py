@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from shapely.geometry import Polygon, box
 
 from workbench.descriptors.archive import Archive
+from workbench.descriptors.tiles import GridTiles
 from workbench.search.places import Places, tile_outline
 
 
-def test_every_tile_is_found_by_its_own_outline(archive: Archive) -> None:
-    places = Places(archive)
+@pytest.fixture(params=["rows", "grid"])
+def tiled(archive: Archive, request: pytest.FixtureRequest) -> Archive:
+    """The archive with its tiles as rows, and computed from the grid as in a large one."""
+    return archive if request.param == "rows" else replace(archive, tiles=GridTiles(archive.manifest))
+
+
+def test_every_tile_is_found_by_its_own_outline(tiled: Archive) -> None:
+    archive, places = tiled, Places(tiled)
     for number in range(len(archive)):
         fingerprint, outline, crs = tile_outline(archive, number)
         raster, pixels = places.pixels(fingerprint, outline, crs) or (None, None)
@@ -26,6 +35,7 @@ def test_an_outline_that_is_no_tile_is_described_afresh_and_once(
     places = Places(archive)
     shape = box(10, 20, 90, 70)
     assert places.tile_of(0, shape) is None
+    assert places.tile_of(0, box(-8, 0, 56, 64)) is None
     assert places.tile_of(0, Polygon([(0, 0), (64, 0), (64, 64)])) is None  # a tile's bounds, another shape
     assert places.tile_of(0, box(0.3, 0, 64.3, 64)) is None
     found = places.descriptor(0, shape)
@@ -39,8 +49,8 @@ def test_a_place_in_another_archives_raster_is_nowhere(archive: Archive) -> None
 
 
 @pytest.mark.parametrize("shape", [box(32, 32, 96, 96), box(40, 30, 100, 100), box(0, 0, 128, 128), box(5, 5, 25, 25)])
-def test_tiles_count_as_labelled_at_half_overlap(archive: Archive, shape: Polygon) -> None:
-    found = set(Places(archive).overlapping(0, shape).tolist())
+def test_tiles_count_as_labelled_at_half_overlap(tiled: Archive, shape: Polygon) -> None:
+    archive, found = tiled, set(Places(tiled).overlapping(0, shape).tolist())
     for number in range(len(archive)):
         tile = archive.tile(number)
         outline = box(tile.col, tile.row, tile.col + tile.size, tile.row + tile.size)

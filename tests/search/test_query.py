@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ from PIL import Image
 from shapely.geometry import LineString, Point, Polygon, box
 
 from workbench.descriptors.archive import Archive
+from workbench.descriptors.tiles import GridTiles
 from workbench.errors import QueryInvalid, RasterRefused, RasterUnreadable
 from workbench.search.query import describe_file, describe_shape, extent_text, raster_under, tile_at, tiles_inside
 
 
-def test_the_centre_of_a_tile_is_in_that_tile(archive: Archive) -> None:
+@pytest.mark.parametrize("computed", [False, True])
+def test_the_centre_of_a_tile_is_in_that_tile(archive: Archive, computed: bool) -> None:
+    archive = replace(archive, tiles=GridTiles(archive.manifest)) if computed else archive
     for number in range(0, len(archive), 5):
         tile = archive.tile(number)
         col, row = tile.col + tile.size / 2, tile.row + tile.size / 2

@@ -29,7 +29,7 @@ MOST_BYTES = 4 << 30
 _VERSION = 1
 _BLOCK = 512
 _COSINES = 1 << 26  # held at once
-_MEASURED, _MEASURED_K = 200, 10
+_MEASURED, _MEASURED_K = 100, 10
 _MEND = "Delete it and the record beside it, and build the graph again."
 
 
@@ -137,6 +137,17 @@ def graph_of(archive: Archive, descent: Descent) -> Graph:
     return Graph(descent.neighbours, float(np.mean(found)))
 
 
+def recall_of(archive: Archive, descent: Descent, seed: int = 0) -> float:
+    """Share of the true ten nearest that a search finds, for queries half-way between two tiles, as new ones lie."""
+    chance = np.random.default_rng(seed)
+    first, second = (archive.vectors_of(chance.integers(0, len(archive), _MEASURED)) for _ in range(2))
+    middles = first + second
+    middles /= np.maximum(np.linalg.norm(middles, axis=1, keepdims=True), 1e-9)
+    best = np.argpartition(-_cosines(archive, middles), _MEASURED_K - 1, axis=1)[:, :_MEASURED_K]
+    found = [np.isin(right, descent.nearest(each, _MEASURED_K)) for each, right in zip(middles, best, strict=True)]
+    return float(np.mean(found))
+
+
 def exact_graph(archive: Archive) -> Graph:
     """The graph of a small archive, by comparing all tiles with all."""
     numbers = _nearest_of(archive, np.arange(len(archive)), min(NEIGHBOURS, max(0, len(archive) - 1)))
@@ -200,7 +211,7 @@ def _nearest_of(archive: Archive, tiles: NDArray[np.int64], k: int) -> NDArray[n
     block = max(1, min(_BLOCK, _COSINES // len(archive)))
     for start in range(0, len(tiles), block):
         part = tiles[start : start + block]
-        cosines = _cosines(archive, part)
+        cosines = _cosines(archive, archive.vectors_of(part))
         cosines[np.arange(len(part)), part] = -np.inf
         best = np.sort(np.argpartition(-cosines, k - 1, axis=1)[:, :k], axis=1)
         order = np.argsort(-np.take_along_axis(cosines, best, axis=1), axis=1, kind="stable")
@@ -208,10 +219,9 @@ def _nearest_of(archive: Archive, tiles: NDArray[np.int64], k: int) -> NDArray[n
     return found
 
 
-def _cosines(archive: Archive, tiles: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Cosines of some tiles with all, (m, n), in pieces that need little memory besides."""
-    vectors = archive.vectors_of(tiles)
-    found = np.empty((len(tiles), len(archive)), np.float32)
+def _cosines(archive: Archive, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cosines of some unit descriptors (m, dim) with all tiles, (m, n), in pieces that need little memory besides."""
+    found = np.empty((len(vectors), len(archive)), np.float32)
     for start in range(0, len(archive), 8 * _BLOCK):
         others = archive.vectors_of(np.arange(start, min(len(archive), start + 8 * _BLOCK)))
         found[:, start : start + len(others)] = vectors @ others.T

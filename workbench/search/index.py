@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, overload
@@ -180,14 +180,7 @@ class Index:
             raise QueryInvalid(f"k is {k}; expected 0 or more hits.")
         scorer, numbers = self._checked(query), self._numbers(where, len(self.archive))
         most = len(self.archive) if numbers is None else len(numbers)
-        if not one_per_object:
-            return self._search(scorer, min(k, most), numbers)
-        count = min(most, _TIMES_K * k)
-        while True:
-            hits = self.one_per_object(self._search(scorer, count, numbers))[:k]
-            if len(hits) == k or count == most:
-                return hits
-            count = min(most, _TIMES_K * count)
+        return self._best(lambda count: self._search(scorer, count, numbers), k, most, one_per_object)
 
     def one_per_object(self, hits: Hits, share: float = SAME_OBJECT) -> Hits:
         """Hits without those that share ground with a better one; ranks are counted anew.
@@ -264,10 +257,29 @@ class Index:
             return self._hits(*self._answers.nearest(scorer.weights, k, numbers), self._answers.scored_by)
         return self._hits(*self._answers.linear(scorer.weights, scorer.bias, k, numbers), "linear")
 
-    def top(self, scores: NDArray[np.float32], k: int, where: Where | None = None) -> Hits:
-        """The ``k`` highest of the given scores as hits."""
-        best = highest(scores, k, self._numbers(where, len(scores)))
-        return self._hits(best, scores[best], "cosine" if self.archive.has_descriptors else "hamming")
+    def top(
+        self, scores: NDArray[np.float32], k: int, where: Where | None = None, *, one_per_object: bool = False
+    ) -> Hits:
+        """The ``k`` highest of the given scores as hits; see `search`."""
+        numbers = self._numbers(where, len(scores))
+        scored_by = "cosine" if self.archive.has_descriptors else "hamming"
+
+        def highest_of(count: int) -> Hits:
+            best = highest(scores, count, numbers)
+            return self._hits(best, scores[best], scored_by)
+
+        return self._best(highest_of, k, len(scores) if numbers is None else len(numbers), one_per_object)
+
+    def _best(self, search: Callable[[int], Hits], k: int, most: int, one_per_object: bool) -> Hits:
+        """The best ``k`` that a search for so many gives, of ``most`` there are; more are asked for until enough remain."""
+        if not one_per_object:
+            return search(min(k, most))
+        count = min(most, _TIMES_K * k)
+        while True:
+            hits = self.one_per_object(search(count))[:k]
+            if len(hits) == k or count == most:
+                return hits
+            count = min(most, _TIMES_K * count)
 
     def _checked(self, query: Scorer | NDArray[np.float32]) -> Scorer:
         scorer = query if isinstance(query, Scorer) else Scorer(np.asarray(query, np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import cached_property
 
 import numpy as np
 import shapely
@@ -11,6 +12,8 @@ from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from workbench.descriptors.archive import Archive
+from workbench.descriptors.tiles import GridTiles, tile_sizes
+from workbench.imagery.grid import TILE_DTYPE
 
 _LABELLED_IOU = 0.5
 _REMEMBERED = 5000
@@ -23,7 +26,6 @@ class Places:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._rasters = {raster.fingerprint: position for position, raster in enumerate(archive.imagery)}
-        self._tiles = {row.item(): number for number, row in enumerate(archive.tiles)}
         self._described: OrderedDict[tuple[str, bytes], NDArray[np.float32]] = OrderedDict()
 
     def pixels(self, fingerprint: str, geometry: BaseGeometry, crs: str | None) -> tuple[int, BaseGeometry] | None:
@@ -41,7 +43,12 @@ class Places:
         near = max(abs(value - round(value)) for value in shape.bounds)
         if near > _EXACT or round(bottom - top) != size or abs(shape.area - size * size) > _EXACT * size:
             return None
-        return self._tiles.get((raster, round(top), round(left), size))
+        window = raster, round(top), round(left), size
+        tiles = self._archive.tiles
+        if not isinstance(tiles, GridTiles):
+            return self._by_window.get(window)
+        number = int(tiles.numbers_of(np.array([window], TILE_DTYPE))[0]) if min(window) >= 0 else -1
+        return None if number < 0 else number
 
     def descriptor(self, raster: int, shape: BaseGeometry) -> NDArray[np.float32]:
         """The centred unit descriptor (dim,) of an outline; a tile's is looked up, another's computed once."""
@@ -58,14 +65,12 @@ class Places:
     def overlapping(self, raster: int, shape: BaseGeometry) -> NDArray[np.int64]:
         """Tiles whose overlap with an outline is at least half of the two together (IoU 0.5)."""
         number = self.tile_of(raster, shape)
-        tiles = self._archive.tiles
         left, top, right, bottom = shape.bounds
-        near = (tiles["raster"] == raster) & (tiles["col"] < right) & (tiles["row"] < bottom)
-        near &= (tiles["col"] + tiles["size"] > left) & (tiles["row"] + tiles["size"] > top)
-        candidates = np.flatnonzero(near)
+        reach = self._reach
+        candidates = self._archive.tiles_within(raster, left - reach, top - reach, right + reach, bottom + reach)
         if not len(candidates):
             return candidates
-        found = tiles[candidates]
+        found = self._archive.tiles[candidates]
         col, row, size = (found[name].astype(float) for name in ("col", "row", "size"))
         boxes = shapely.box(col, row, col + size, row + size)
         shared = shapely.area(shapely.intersection(boxes, shape))
@@ -75,6 +80,15 @@ class Places:
             if number is None
             else np.union1d(candidates[iou >= _LABELLED_IOU], [number])
         )
+
+    @cached_property
+    def _reach(self) -> float:
+        """How far the centre of a tile that touches a place may be from it."""
+        return max(tile_sizes(self._archive.tiles), default=0) / 2
+
+    @cached_property
+    def _by_window(self) -> dict[tuple[int, int, int, int], int]:
+        return {row.item(): number for number, row in enumerate(self._archive.tiles)}
 
 
 def tile_outline(archive: Archive, number: int) -> tuple[str, BaseGeometry, str | None]:

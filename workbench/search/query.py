@@ -12,6 +12,7 @@ from shapely.geometry import Point
 from shapely.geometry.base import BaseGeometry
 
 from workbench.descriptors.archive import Archive
+from workbench.descriptors.tiles import tile_sizes
 from workbench.errors import QueryInvalid, RasterRefused
 from workbench.imagery.opening import read_image
 from workbench.imagery.rasters import transformer
@@ -44,18 +45,21 @@ def tile_at(
         QueryInvalid: no tile is there; the message says what the imagery covers.
     """
     best, least = None, np.inf
+    reach = max(tile_sizes(archive.tiles), default=0) / 2
     for position in range(len(archive.imagery)) if raster is None else [raster]:
         pixel = _pixel(archive, position, x, y, crs)
         if pixel is None:
             continue
-        tiles = archive.tiles
-        holds = (tiles["raster"] == position) & ((size is None) | (tiles["size"] == (size or 0)))
+        numbers = archive.tiles_within(
+            position, pixel[0] - reach, pixel[1] - reach, pixel[0] + reach + 1, pixel[1] + reach + 1
+        )
+        found = archive.tiles[numbers]
+        holds = np.full(len(numbers), True) if size is None else found["size"] == size
         for axis, value in (("col", pixel[0]), ("row", pixel[1])):
-            holds &= (tiles[axis] <= value) & (value < tiles[axis] + tiles["size"])
-        numbers = np.flatnonzero(holds)
+            holds &= (found[axis] <= value) & (value < found[axis] + found["size"])
+        numbers, found = numbers[holds], found[holds]
         if not len(numbers):
             continue
-        found = tiles[numbers]
         far = [
             np.abs(found[axis] + found["size"] / 2 - value) for axis, value in (("col", pixel[0]), ("row", pixel[1]))
         ]
