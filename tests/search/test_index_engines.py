@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from workbench.search.engines.inverted import AIM, Measured
 from workbench.search.index import Index, Scorer
 
 ENGINES = ("exact", "flat", "inverted")
-COUNTS = [0, 1, 1000, pytest.param(1_000_000, marks=pytest.mark.slow)]
 
 
 def opened(archive: Archive, engine: str | None) -> Index:
@@ -40,14 +38,9 @@ def some(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Archive:
     return made_archive(archive, tmp_path_factory.mktemp("some"), made_descriptors("clustered", 20_000))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("engine", ENGINES)
-def test_P06_every_engine_returns_min_k_n_valid_hits(
-    archive: Archive, tmp_path: Path, engine: str, count: int, kind: str
-) -> None:
-    made = made_archive(archive, tmp_path, made_descriptors(kind, count))
-    index, query = opened(made, engine), a_query(made)
+def check_hits(made: Archive, index: Index) -> None:
+    """Any k, any filter, any scorer: as many hits as there can be, valid, in order."""
+    count, query = len(made), a_query(made)
     few = np.arange(count) % 3 == 0
     for k in {0, 1, 10, min(count, 2000), min(count, 2000) + 7}:
         for where, most in ((None, count), (few, int(few.sum())), (np.zeros(count, bool), 0)):
@@ -60,22 +53,42 @@ def test_P06_every_engine_returns_min_k_n_valid_hits(
                 assert all((np.diff(hits.numbers)[np.diff(scores) == 0] > 0).tolist())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("count", [1000, pytest.param(1_000_000, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("engine", ENGINES)
-def test_P07_recall_against_the_exact_search(
-    archive: Archive, tmp_path: Path, engine: str, count: int, kind: str
-) -> None:
-    made = made_archive(archive, tmp_path, made_descriptors(kind, count))
-    index, exact = opened(made, engine), Index(made, "exact")
-    shares = []
-    for number in range(0, count, count // 20):
+def recall_of(made: Archive, index: Index, k: int = 50) -> float:
+    """Share of hits that are as good as the true k-th, over twenty tiles as queries; all scores are checked."""
+    shares, exact = [], Index(made, "exact")
+    for number in range(0, len(made), len(made) // 20):
         query = made.vectors_of([number])[0]
-        found, best = index.search(query, 50), exact.search(query, 50)
+        found, best = index.search(query, k), exact.search(query, k)
         shares.append(np.mean([hit.score >= best[-1].score - 1e-6 for hit in found]))
         true = made.vectors_of(found.numbers) @ query
         assert [hit.score for hit in found] == pytest.approx(true.tolist(), abs=1e-5)
-    assert np.mean(shares) >= (1 if engine == "exact" or kind != "uniform" else 0.9)
+    return float(np.mean(shares))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [0, 1, 1000])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_P06_every_engine_returns_min_k_n_valid_hits(
+    archive: Archive, tmp_path: Path, engine: str, count: int, kind: str
+) -> None:
+    made = made_archive(archive, tmp_path, made_descriptors(kind, count))
+    check_hits(made, opened(made, engine))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_P07_recall_against_the_exact_search(archive: Archive, tmp_path: Path, engine: str, kind: str) -> None:
+    made = made_archive(archive, tmp_path, made_descriptors(kind, 3000))
+    assert recall_of(made, opened(made, engine)) >= (1 if engine == "exact" else 0.95)
+
+
+@pytest.mark.slow
+def test_P06_and_P07_hold_for_a_million_tiles(archive: Archive, tmp_path: Path) -> None:
+    made = made_archive(archive, tmp_path, made_descriptors("clustered", 1_000_000))
+    for engine in ENGINES:
+        index = opened(made, engine)
+        check_hits(made, index)
+        assert recall_of(made, index) >= (1 if engine == "exact" else 0.9), engine
 
 
 def test_the_exact_engine_ranks_as_sorting_all_cosines_does(some: Archive) -> None:
@@ -192,27 +205,3 @@ def test_warming_leaves_nothing_to_compile(some: Archive) -> None:
     index.search(a_query(some), 5)
     index.search(Scorer(a_query(some) * 2), 5)
     assert before == {name: len(getattr(kernels, name).signatures) for name in before}
-
-
-def in_a_child(folder: str, answers: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
-    codes = np.load(Path(folder) / "codes.npy", mmap_mode="r", allow_pickle=False)
-    from workbench.search.engines.flat import flat_search
-
-    answers.put(flat_search(codes, np.array(codes[7]), 20)[0].tolist())
-
-
-@pytest.mark.slow
-def test_two_hundred_spawned_workers_search_one_file_without_a_hang(tmp_path: Path) -> None:
-    np.save(tmp_path / "codes.npy", np.random.default_rng(0).integers(0, 256, (120_000, 64), dtype=np.uint8))
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    found = []
-    for _ in range(50):
-        workers = [context.Process(target=in_a_child, args=(str(tmp_path), answers)) for _ in range(4)]
-        for worker in workers:
-            worker.start()
-        found += [answers.get(timeout=120) for _ in workers]
-        for worker in workers:
-            worker.join(60)
-            assert worker.exitcode == 0
-    assert len(found) == 200 and all(each == found[0] for each in found) and found[0][0] == 7

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from workbench.descriptors.batches import BAD_ARRAY, Skipped, ends_crc
 from workbench.descriptors.centring import Centring, centring_name, save_centring
+from workbench.descriptors.codes.decoding import decoder_name, save_decoder
 from workbench.descriptors.codes.models import CodeModel
 from workbench.descriptors.codes.packed import codes_name, write_codes
 from workbench.descriptors.codes.saved import save_codes
@@ -35,6 +36,7 @@ def write_codes_only(
     centring: Centring,
     model: CodeModel,
     *,
+    decoder: NDArray[np.float32] | None = None,
     without_data: int = 0,
     skipped: tuple[Skipped, ...] = (),
 ) -> None:
@@ -47,6 +49,7 @@ def write_codes_only(
         codes: their packed codes in order, uint8 (m, bits // 8) at a time.
         centring: what is taken off a descriptor before it is encoded.
         model: what encodes it.
+        decoder: from codes back to descriptors, (bits + 1, dim), for scorers; it is guessed from the model when None.
         without_data: tiles that were left out for having no data.
         skipped: tiles that could not be indexed.
 
@@ -69,6 +72,8 @@ def write_codes_only(
     write_json(folder / _RECORD, {**about, **left_out})
     save_centring(folder / centring_name(manifest.centring), centring)
     save_codes(model, folder / codes_name(manifest.centring, "safetensors"))
+    if decoder is not None:
+        save_decoder(decoder, folder / decoder_name(manifest.centring))
     made_of = {"kind": model.kind, "bits": model.bits, "tiles": len(tiles)}
     write_codes(folder, manifest.centring, codes, (len(tiles), width), made_of)
     write_manifest(folder, manifest)

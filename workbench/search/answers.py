@@ -9,14 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.descriptors.archive import Archive
-from workbench.descriptors.codes.decoding import (
-    SAMPLE,
-    decoder_name,
-    fit_decoder,
-    guess_decoder,
-    read_decoder,
-    save_decoder,
-)
+from workbench.descriptors.codes.decoding import archive_decoder
 from workbench.search.choice import Choice, Name, choose, fits_memory
 from workbench.search.engines.best import highest
 from workbench.search.engines.bits import BitScorer, bit_scorer
@@ -155,18 +148,7 @@ class Answers:
 
     @cached_property
     def _decoder(self) -> NDArray[np.float32]:
-        """Kept where the archive has descriptors to fit it to, so that one of codes only can be made from it."""
-        archive, model = self.archive, self.archive.code_model
-        name = decoder_name(archive.manifest.centring)
-        stored = read_decoder(archive.find_derived(name), model.bits, model.dim)
-        if stored is not None:
-            return stored
-        if not archive.has_descriptors:
-            return guess_decoder(model)
-        drawn = np.unique(np.linspace(0, len(archive) - 1, min(SAMPLE, len(archive))).astype(np.int64))
-        fitted = fit_decoder(archive.codes[drawn], archive.vectors_of(drawn))
-        save_decoder(fitted, archive.derived / name)
-        return fitted
+        return archive_decoder(self.archive)
 
     def _bit_scorer(self, weights: NDArray[np.float32], bias: float) -> BitScorer:
         decoded = self._decoder @ weights

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from workbench.descriptors.archive import Archive
 from workbench.descriptors.batches import BAD_ARRAY, ends_crc
 from workbench.descriptors.codes.ordered import OrderedCodes
-from workbench.descriptors.codes.packed import codes_name, order_codes
 from workbench.errors import ArchiveInvalid
 from workbench.files import atomic_write, require_space, write_json
 from workbench.jobs import Progress
@@ -88,9 +87,7 @@ def build_lists(archive: Archive, progress: Progress, *, seed: int = 0) -> tuple
 
 
 def _in_order(archive: Archive, order: NDArray[np.uint32]) -> OrderedCodes:
-    version = archive.manifest.centring
-    order_codes(archive.find_derived(codes_name(version, "json")).parent, version, order)
-    archive.__dict__.pop("codes", None)  # those it had mapped are of a file that is gone
+    archive.order_codes(order)
     codes = archive.codes
     if not isinstance(codes, OrderedCodes):
         raise ArchiveInvalid(f"{archive.folder}: its codes were written anew meanwhile. Build the index again.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +13,36 @@ from workbench.descriptors.codes.models import CodeModel
 from workbench.errors import ArchiveInvalid
 from workbench.files import atomic_write
 
-SAMPLE = 20_000
-"""Tiles that a decoder is fitted to, at most."""
+if TYPE_CHECKING:
+    from workbench.descriptors.archive import Archive
+
+_SAMPLE = 20_000
 _RIDGE = 1e-3
 
 
 def decoder_name(version: int) -> str:
     """File name of the decoder of an archive's codes of this version (that of its centring)."""
     return f"decoder-{version:03d}.npy"
+
+
+def archive_decoder(archive: Archive) -> NDArray[np.float32]:
+    """The decoder of an archive's codes, float32 (bits + 1, dim): as stored, or fitted to 20,000 tiles at most and stored.
+
+    Where an archive of codes only has none, it is guessed from the code model.
+
+    Raises:
+        ArchiveInvalid: the stored one is damaged.
+    """
+    model, path = archive.code_model, archive.find_derived(decoder_name(archive.manifest.centring))
+    stored = read_decoder(path, model.bits, model.dim)
+    if stored is not None:
+        return stored
+    if not archive.has_descriptors:
+        return guess_decoder(model)
+    drawn = np.unique(np.linspace(0, len(archive) - 1, min(_SAMPLE, len(archive))).astype(np.int64))
+    fitted = fit_decoder(archive.codes[drawn], archive.vectors_of(drawn))
+    save_decoder(fitted, path)
+    return fitted
 
 
 def fit_decoder(codes: NDArray[np.uint8], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
