@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pytest
+import shapely
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,8 +20,10 @@ from small_rasters import patchwork, write_raster
 
 from workbench.descriptors.archive import Archive
 from workbench.descriptors.build import build_archive
+from workbench.descriptors.embeddings.importing import import_embeddings
 from workbench.descriptors.tiles import GridTiles
 from workbench.errors import QueryInvalid
+from workbench.imagery.rasters import transformer
 from workbench.jobs import Progress
 from workbench.search import areas
 from workbench.search.areas import tiles_in_area
@@ -139,6 +143,32 @@ def test_an_area_across_the_antimeridian_holds_its_tiles(tmp_path: Path, monkeyp
     both = box(179.96, -20, 180, -10).union(box(-180, -20, -179.96, -10))
     found = tiles_in_area(archive, both)
     assert found.tolist() == looked_at(archive, both, "EPSG:4326") and 0 < len(found) < len(archive)
+
+
+@pytest.mark.parametrize("few", [0, 4096])
+def test_imported_tiles_have_their_centre_where_their_outline_has_it(
+    tmp_path: Path, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(areas, "_FEW", few)
+    chance = np.random.default_rng(0)
+    corners = chance.uniform(0, 20_000, (150, 2))
+    shapes = [
+        box(x, y, x + width, y + height)
+        for (x, y), width, height in zip(corners + 500_000, *chance.uniform(200, 400, (2, 150)), strict=True)
+    ]
+    numbers = chance.normal(size=(150, 8)).astype(np.float32)
+    frame = gpd.GeoDataFrame({"embedding": list(numbers)}, geometry=shapes, crs="EPSG:32633")
+    frame.to_parquet(tmp_path / "tiles.parquet")
+    archive = import_embeddings(tmp_path / "tiles.parquet", tmp_path / "a", progress=Progress())
+    middles = shapely.centroid(archive.footprints(np.arange(len(archive))))
+    for _ in range(25):
+        area = MultiPoint(chance.uniform(498_000, 522_000, (5, 2))).convex_hull
+        expected = np.flatnonzero(shapely.contains(area, middles)).tolist()
+        assert tiles_in_area(archive, area, "EPSG:32633").tolist() == expected
+        fine = shapely.transform(
+            shapely.segmentize(area, 50), transformer("EPSG:32633", "EPSG:4326").transform, interleaved=False
+        )
+        assert tiles_in_area(archive, fine).tolist() == expected
 
 
 def test_the_centre_of_a_tile_that_is_half_data_lies_on_the_edge_of_its_raster(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from workbench.descriptors.archive import Archive
-from workbench.descriptors.tiles import GridTiles
+from workbench.descriptors.tiles import GridTiles, tile_sizes
 from workbench.errors import QueryInvalid
 from workbench.imagery.rasters import Raster, transformer
 
@@ -93,21 +93,22 @@ def _check_crs(crs: str) -> None:
 def _tiles_of_raster(archive: Archive, position: int, area: BaseGeometry, crs: str | None) -> NDArray[np.int64]:
     raster = archive.imagery[position]
     shape = _in_pixels(raster, area, crs, None if crs is None else archive.imagery.bounds_in(crs)[position])
-    left, top, right, bottom = -_SLACK, -_SLACK, raster.width + _SLACK, raster.height + _SLACK
+    around = _SLACK + (0 if archive.outlines is None else max(tile_sizes(archive.tiles), default=0) / 2)
+    left, top, right, bottom = -around, -around, raster.width + around, raster.height + around
     if shape is not None:
         bounds = shape.bounds
-        left, top = max(left, bounds[0] - _SLACK), max(top, bounds[1] - _SLACK)
-        right, bottom = min(right, bounds[2] + _SLACK), min(bottom, bounds[3] + _SLACK)
+        left, top = max(left, bounds[0] - around), max(top, bounds[1] - around)
+        right, bottom = min(right, bounds[2] + around), min(bottom, bounds[3] + around)
         if not (left < right and top < bottom):
             return np.empty(0, np.int64)
     room = (right - left) * (bottom - top)
     if isinstance(archive.tiles, GridTiles) and shape is not None and room > _FEW * archive.tiles.sizes[-1] ** 2:
         # A grid's tiles in a rectangle are known in microseconds; where a given tile lies takes it longer.
         sure, edge = _by_cells(archive, position, _Cells(shape, left, top, right, bottom))
-        edge = edge[_exactly(raster, *centres(archive, edge), area, crs)]
+        edge = edge[_exactly(raster, *_centres(archive, position, edge), area, crs)]
         return np.sort(np.concatenate([sure, edge]), kind="stable")
     numbers = archive.tiles_within(position, left, top, right, bottom)
-    cols, rows = centres(archive, numbers)
+    cols, rows = _centres(archive, position, numbers)
     if shape is None or len(numbers) < _FEW:
         return numbers[_exactly(raster, cols, rows, area, crs)]
     kinds = _Cells(shape, left, top, right, bottom).at(cols, rows)
@@ -164,11 +165,18 @@ class _Cells:
                 yield row, first, last
 
 
-def centres(archive: Archive, numbers: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pixel columns and rows of the centres of some tiles, each (m,)."""
-    tiles = archive.tiles[numbers]
-    half = tiles["size"] / 2
-    return tiles["col"] + half, tiles["row"] + half
+def _centres(
+    archive: Archive, position: int, numbers: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pixel columns and rows of the centres of some tiles of a raster, each (m,)."""
+    if archive.outlines is None:
+        tiles = archive.tiles[numbers]
+        half = tiles["size"] / 2
+        return tiles["col"] + half, tiles["row"] + half
+    # The windows of imported tiles are rounded, and no square where the tile is none: their outlines are not.
+    x, y = archive.outlines.of(position, numbers)["corners"].mean(axis=1).T
+    inverse = ~archive.imagery[position].transform
+    return inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f
 
 
 def _exactly(
