@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from workbench.errors import FileExists, PathRefused, QueryInvalid, TrainingRefused
 from workbench.jobs import Job, Progress
 from workbench.labels.checks import clean_name
@@ -51,7 +49,7 @@ class Controls(Teaching):
     @property
     def tiles_text(self) -> str:
         """Size and number of the tiles, in words: tile 256 px = 33 m · 12,345 tiles."""
-        sizes = sorted({int(size) for size in np.unique(self.archive.tiles["size"])})
+        sizes = self.archive.sizes
         raster = next((raster for raster in self.archive.imagery if raster.mappable), None)
         ground = "" if raster is None else f" = {_listed(size * max(raster.pixel_size_m) for size in sizes)} m"
         return f"tile {_listed(sizes)} px{ground} · {len(self.archive):,} tiles"

@@ -191,6 +191,20 @@ def test_P04_a_damaged_part_is_named(damaged: Path, tmp_path: Path) -> None:
         path.write_bytes(data)
 
 
+def test_P04_a_change_in_the_middle_of_a_large_part_is_found_by_the_deep_check(
+    imagery: Imagery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.descriptors.batches._END", 64)
+    folder = build(imagery, tmp_path / "archive").folder
+    path = max(folder.glob("part-*.descriptors.npy"), key=lambda path: path.stat().st_size)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+    archive = reopen(folder)
+    assert archive.check() == ()
+    assert [said for said in archive.check(deep=True) if f"{path.name} holds other descriptors" in said]
+
+
 def test_P04_swapped_parts_are_named(damaged: Path) -> None:
     one, two = (part.name for part in read_parts(damaged)[:2])
     for suffix in (".json", ".descriptors.npy"):

@@ -17,6 +17,7 @@ from shapely.geometry.base import BaseGeometry
 
 from workbench.descriptors.batches import Skipped
 from workbench.descriptors.centring import Centring, centring_name, drift_of, fit_centring, read_centring
+from workbench.descriptors.codes.decoding import archive_decoder
 from workbench.descriptors.codes.models import CodeModel
 from workbench.descriptors.codes.packed import Codes, codes_there, order_codes, read_codes
 from workbench.descriptors.codes.stored import CodesOf, check_archive_codes, fit_model, read_model
@@ -28,7 +29,8 @@ from workbench.descriptors.encoders import Encoder
 from workbench.descriptors.footprints import footprints
 from workbench.descriptors.imported import Outlines
 from workbench.descriptors.looks import ATTACHED, Attached, Look, attach, look_there, read_attached, seen_there
-from workbench.descriptors.manifest import Manifest, RasterEntry, read_manifest, with_dates, write_manifest
+from workbench.descriptors.manifest import Manifest, read_manifest, with_dates, write_manifest
+from workbench.descriptors.parts import damaged_parts
 from workbench.descriptors.recorded import check_encoder, load_recorded
 from workbench.descriptors.rows import Rows
 from workbench.descriptors.sources import changed_content, find_rasters, relocated
@@ -229,6 +231,7 @@ class Archive:
             parts,
             self.centring,
             self.code_model,
+            decoder=archive_decoder(self),
             without_data=self.without_data,
             skipped=self.skipped,
         )
@@ -285,12 +288,21 @@ class Archive:
         self.imagery = Imagery(tuple(replace(raster, date=entry.date or raster.date) for raster, entry in known))
 
     def check(self, *, deep: bool = False) -> tuple[str, ...]:
-        """Everything wrong with the imagery, in words; ``deep`` reads every file whole and compares its SHA-256.
+        """Everything wrong with the imagery, in words; ``deep`` reads it, and all descriptors, whole.
 
         A raster's fingerprint is read from 1 MB of it, so a change between its pieces that keeps size and date is found
         by the deep check only.
         """
-        return (*self.problems, *(changed_content(self.manifest, self.imagery, self.problems) if deep else ()))
+        if not deep:
+            return self.problems
+        changed = changed_content(self.manifest, self.imagery, self.problems)
+        damaged = damaged_parts(self.folder, self.manifest.dim)
+        if not self.has_descriptors:
+            try:
+                read_codes(self._codes_folder, self.manifest.centring, deep=True)
+            except ArchiveInvalid as error:
+                damaged.append(str(error))
+        return (*self.problems, *changed, *damaged)
 
     def tiles_within(self, raster: int, left: float, top: float, right: float, bottom: float) -> NDArray[np.int64]:
         """Tiles whose centre lies in a rectangle of a raster's pixels, ascending; see `tiles.tiles_within`."""
@@ -368,7 +380,7 @@ class Archive:
 
     def quicklook(self, raster: int) -> Path | None:
         """The small copy of a raster that has no overviews of its own."""
-        path = self.find_derived(quicklook_name(self.manifest.rasters[raster]))
+        path = self.find_derived(self.manifest.rasters[raster].quicklook)
         return path if path.is_file() else None
 
     def _lone_chips(self, count: int = 96) -> NDArray[np.float32]:
@@ -441,8 +453,3 @@ def open_archive(
     if archive.outlines is not None:
         archive.outlines.check(len(archive))
     return archive
-
-
-def quicklook_name(entry: RasterEntry) -> str:
-    """Name of the small copy of a raster among the derived files."""
-    return f"quicklook-{entry.fingerprint[:16]}.tif"

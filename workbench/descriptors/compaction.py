@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,12 +175,14 @@ def _merge(folder: Path, sources: _Sources, group: list[_Source]) -> None:
         with atomic_write(held_path(folder, name)) as aside, aside.open("wb") as file:
             np.save(file, pack(held), allow_pickle=False)
         held_crc = ends_crc(held_path(folder, name))
-    shape = sum(each.tiles for each in merged), sources.dim
+    shape, checksum = (sum(each.tiles for each in merged), sources.dim), 0
     with atomic_write(descriptors_path(folder, name)) as aside, aside.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
         for each in merged:
-            file.write(np.ascontiguousarray(sources.rows(each.batch)).data)
-    write_part(folder, Part(merged, held_crc, ends_crc(descriptors_path(folder, name))))
+            data = np.ascontiguousarray(sources.rows(each.batch)).data
+            checksum = zlib.crc32(data, checksum)
+            file.write(data)
+    write_part(folder, Part(merged, held_crc, ends_crc(descriptors_path(folder, name)), checksum))
     for each in merged:
         for kind, suffix in (("batch", "json"), ("tiles", "npy"), ("descriptors", "npy")):
             (folder / f"{kind}-{each.batch.stem}.{suffix}").unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from workbench.descriptors.batches import BAD_ARRAY, Skipped, ends_crc
 from workbench.descriptors.manifest import Batch
 from workbench.errors import ArchiveInvalid
 from workbench.files import write_json
+
+_CHUNK = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,14 @@ class Part:
     Attributes:
         batches: in the order of their rows.
         held_crc: of the file of bits; None when every slot holds a tile and there is no such file.
-        descriptors_crc: of the file of descriptors.
+        descriptors_crc: of the file of descriptors, its size and both ends.
+        whole_crc: of all descriptors; None where it was not kept.
     """
 
     batches: tuple[Merged, ...]
     held_crc: int | None
     descriptors_crc: int
+    whole_crc: int | None = None
 
     @property
     def name(self) -> str:
@@ -82,7 +87,7 @@ def write_part(folder: Path, part: Part) -> None:
         contents[str(each.batch.raster)] = each.content
         counts = [each.batch.raster, each.batch.first, each.batch.last, each.slots, each.tiles, each.without_data]
         rows.append([*counts, [asdict(skip) for skip in each.skipped]])
-    about = {"held_crc": part.held_crc, "descriptors_crc": part.descriptors_crc}
+    about = {"held_crc": part.held_crc, "descriptors_crc": part.descriptors_crc, "whole_crc": part.whole_crc}
     write_json(record_path(folder, part.name), {**about, "contents": contents, "batches": rows})
 
 
@@ -108,7 +113,7 @@ def read_part(path: Path) -> Part:
             Merged(Batch(raster, first, last), contents[str(raster)], slots, tiles, without_data, _skipped(skipped))
             for raster, first, last, slots, tiles, without_data, skipped in values["batches"]
         )
-        part = Part(batches, values["held_crc"], values["descriptors_crc"])
+        part = Part(batches, values["held_crc"], values["descriptors_crc"], values["whole_crc"])
         name = part.name
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ArchiveInvalid(f"{path} is damaged ({error}). {_mend(path.stem)}") from error
@@ -158,6 +163,19 @@ def read_descriptors(folder: Path, part: Part, dim: int) -> NDArray[np.float16]:
     if (rows.shape, rows.dtype) != ((part.tiles, dim), np.dtype(np.float16)):
         raise ArchiveInvalid(wrong)
     return rows
+
+
+def damaged_parts(folder: Path, dim: int) -> list[str]:
+    """What is wrong with the descriptors of a folder's parts, in words, after reading all of them."""
+    found = []
+    for part in read_parts(folder):
+        rows, checksum = read_descriptors(folder, part, dim), 0
+        for start in range(0, len(rows), _CHUNK):
+            checksum = zlib.crc32(np.ascontiguousarray(rows[start : start + _CHUNK]).data, checksum)
+        if part.whole_crc not in (None, checksum):
+            path = descriptors_path(folder, part.name)
+            found.append(f"{path} holds other descriptors than were written. {_mend(part.name)}")
+    return found
 
 
 def record_path(folder: Path, name: str) -> Path:

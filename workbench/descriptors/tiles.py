@@ -185,6 +185,9 @@ class GridTiles:
         if name == "raster":
             ends = self._firsts if self.held is None else self.held.rank(self._firsts)
             return np.repeat(np.arange(len(self._kinds), dtype=found.dtype), np.diff(ends))
+        if name == "size" and len(self.sizes) == 1:
+            found[:] = self.sizes[0]
+            return found
         for start in range(0, len(self), _CHUNK):
             found[start : start + _CHUNK] = self[start : start + _CHUNK][name]
         return found
