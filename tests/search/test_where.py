@@ -27,6 +27,7 @@ from workbench.imagery.rasters import transformer
 from workbench.jobs import Progress
 from workbench.search import areas
 from workbench.search.areas import tiles_in_area
+from workbench.search.index import Index
 from workbench.search.query import tiles_inside
 from workbench.search.where import Where
 
@@ -230,6 +231,19 @@ def test_a_raster_counts_when_it_may_be_from_the_days_asked_for(
     assert numbers is not None and set(places.tiles["raster"][numbers]) == rasters
     assert numbers.tolist() == np.flatnonzero(by_hand(places, rasters, {32, 64, 128}, set())).tolist()
     assert where.notes(places) == ("nowhere.tif left out for want of a date; give it with archive.set_dates.",)
+
+
+def test_leaving_out_a_few_of_very_many_gives_the_same_hits(places: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    index, query = Index(places), places.vectors[3]
+    out = index.search(query, 9).numbers[::2]
+    filters = [Where(unlabelled=out), Where(unlabelled=[3]) & Where(unlabelled=out), Where(), Where(unlabelled=[10**9])]
+    assert filters[1].without().tolist() == sorted({3, *out.tolist()})  # type: ignore[union-attr]
+    assert Where(sizes=32, unlabelled=out).without() is None and (Where(sizes=32) & filters[0]).without() is None
+    asked = [(where, k, once) for where in filters for k in (0, 5, len(places)) for once in (False, True)]
+    plain = [index.search(query, k, where, one_per_object=once) for where, k, once in asked]
+    monkeypatch.setattr("workbench.search.index._VERY_MANY", 0)
+    for (where, k, once), expected in zip(asked, plain, strict=True):
+        assert index.search(query, k, where, one_per_object=once) == expected
 
 
 def test_no_filter_allows_all_and_says_nothing(places: Archive) -> None:

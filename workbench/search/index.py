@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol, overload
 
 import numpy as np
@@ -22,6 +22,7 @@ from workbench.search.overlaps import SAME_OBJECT, apart
 from workbench.search.stored_lists import build_lists
 
 _UNIT = 1e-3
+_VERY_MANY, _FEW_LEFT_OUT = 1_000_000, 10_000
 _TIMES_K = 4
 """So many times more are searched for where tiles that show one object are to give one hit."""
 
@@ -93,6 +94,9 @@ class Allowed(Protocol):
 
     def numbers(self, archive: Archive) -> NDArray[np.int64] | None:
         """Their rows in the archive, rising; None: all."""
+
+    def without(self) -> NDArray[np.int64] | None:
+        """Rows of those that may not be hits, rising, where it says no more than that; None otherwise."""
 
 
 class Index:
@@ -178,9 +182,14 @@ class Index:
         """
         if k < 0:
             raise QueryInvalid(f"k is {k}; expected 0 or more hits.")
-        scorer, numbers = self._checked(query), self._numbers(where, len(self.archive))
-        most = len(self.archive) if numbers is None else len(numbers)
-        return self._best(lambda count: self._search(scorer, count, numbers), k, most, one_per_object)
+        scorer, count = self._checked(query), len(self.archive)
+        out = self._left_out(where)
+        if out is not None:
+            more = partial(self._search_without, scorer, out)
+            return self._best(more, k, count - len(out), one_per_object)
+        numbers = self._numbers(where, count)
+        most = count if numbers is None else len(numbers)
+        return self._best(lambda wanted: self._search(scorer, wanted, numbers), k, most, one_per_object)
 
     def one_per_object(self, hits: Hits, share: float = SAME_OBJECT) -> Hits:
         """Hits without those that share ground with a better one; ranks are counted anew.
@@ -249,6 +258,20 @@ class Index:
     def graph(self) -> Graph | None:
         """The graph of neighbours as it is kept; None before `build_graph`."""
         return read_graph(self.archive) if self.archive.has_descriptors else None
+
+    def _left_out(self, where: Where | None) -> NDArray[np.int64] | None:
+        """The few tiles that a filter leaves out of very many: numbering all others would take longer than the search."""
+        if where is None or isinstance(where, np.ndarray) or len(self.archive) < _VERY_MANY:
+            return None
+        out = where.without()
+        if out is None or len(out) > _FEW_LEFT_OUT:
+            return None
+        return out[(out >= 0) & (out < len(self.archive))]
+
+    def _search_without(self, scorer: Scorer, out: NDArray[np.int64], k: int) -> Hits:
+        hits = self._search(scorer, k + len(out), None)
+        kept = [hits[place] for place in np.flatnonzero(~np.isin(hits.numbers, out)).tolist()[:k]]
+        return Hits(tuple(replace(hit, rank=rank) for rank, hit in enumerate(kept, 1)), hits.scored_by)
 
     def _search(self, scorer: Scorer, k: int, numbers: NDArray[np.int64] | None) -> Hits:
         if k == 0:

@@ -62,6 +62,15 @@ class Where:
             return allowed
         return _without(np.arange(len(archive)) if allowed is None else allowed, self.unlabelled)
 
+    def without(self) -> NDArray[np.int64] | None:
+        """Numbers of the tiles that may not be hits, rising, where all that is asked is to leave some out; None otherwise."""
+        asked = (self.area, self.rasters, self.sizes, self.dates)
+        others = [other.without() for other in self.others]
+        if any(each is not None for each in asked) or any(each is None for each in others):
+            return None
+        mine = [] if self.unlabelled is None else [np.fromiter(self.unlabelled, np.int64, len(self.unlabelled))]
+        return np.unique(np.concatenate([np.empty(0, np.int64), *mine, *(each for each in others if each is not None)]))
+
     def notes(self, archive: Archive) -> tuple[str, ...]:
         """What leaves rasters out though nobody asked for it, in words: they have no date, or no place on earth."""
         found = [note for other in self.others for note in other.notes(archive)]
