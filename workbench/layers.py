@@ -23,6 +23,7 @@ from workbench.imagery.paint import Cells, Lattice, cells_of, coverage, grid_lin
 from workbench.imagery.pictures import STRETCHES, Pictures
 from workbench.imagery.probabilities import Probabilities
 from workbench.imagery.rasters import Raster
+from workbench.imagery.render import Stretch
 from workbench.imagery.tile_cache import TileCache
 from workbench.imagery.xyz import encode_tile
 from workbench.labels.fold import Label, LabelClass, default_colour
@@ -38,6 +39,8 @@ NAMES = ("Imagery", "Best matches", "Prediction", "Polygons", "Labels", "Tile gr
 CACHE_BYTES = 64_000_000
 
 _BEYOND = 3
+_GRID_PLACES = 4_000_000
+_SPARSE = 64
 _MOST_PIXELS = 1024
 _MOST_PROBLEMS = 100
 Legend = tuple[tuple[str, str], ...]
@@ -86,6 +89,8 @@ class Layers:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._mosaic = Mosaic(archive.imagery)
+        self._seen = _seen_of(archive)
+        self._ground = Mosaic(self._seen.imagery)
         self._labels = LabelShapes()
         self._lock = threading.Lock()
         self._tiles = TileCache(CACHE_BYTES)
@@ -141,7 +146,7 @@ class Layers:
             return tile
         picture, errors = layer.paint(x, y, z, size)
         for position, error in errors.items():
-            if number == PREDICTION or not self._is_known_to_fail(position):
+            if number == PREDICTION or not self._is_known_to_fail(number, position):
                 self._report((number, position), str(error))
         if errors and picture is None:
             raise next(iter(errors.values()))
@@ -166,12 +171,9 @@ class Layers:
         Raises:
             QueryInvalid: no such stretch.
         """
-        archive = self._archive
-        numbers = range(len(archive.imagery))
-        recorded, copies = [archive.stretch(n) for n in numbers], [archive.quicklook(n) for n in numbers]
-        pictures = Pictures(archive.imagery, recorded, copies, name)
-        if self._native is not None:
-            self._put(IMAGERY, self._over(pictures.draw))
+        pictures = Pictures(self._seen.imagery, self._seen.stretches, self._seen.quicklooks, name)
+        if any(raster.mappable for raster in self._seen.imagery):
+            self._put(IMAGERY, lambda x, y, z, size: self._ground.paint(x, y, z, pictures.draw, size))
 
     def set_scores(self, scores: NDArray[np.float32] | None) -> None:
         """Colour the best tiles by their rank; None: no tile.
@@ -269,7 +271,8 @@ class Layers:
     @cached_property
     def _native(self) -> int | None:
         """The zoom of the finest raster; None when none has a place on the map."""
-        return max((native_zoom(raster) for raster in self._archive.imagery if raster.mappable), default=None)
+        rasters = (*self._archive.imagery, *self._seen.imagery)
+        return max((native_zoom(raster) for raster in dict.fromkeys(rasters) if raster.mappable), default=None)
 
     @cached_property
     def _lattices(self) -> list[tuple[Lattice, ...]]:
@@ -280,7 +283,12 @@ class Layers:
         found: list[tuple[Lattice, ...]] = []
         for position, raster in enumerate(archive.imagery):
             mine = order[ends[position] : ends[position + 1]]
-            found.append(lattices(archive.manifest.grid, raster, archive.tiles[mine], mine) if len(mine) else ())
+            imported = archive.outlines is not None
+            # A few tiles strewn over a continent would take a grid of the whole of it.
+            sparse = imported and archive.manifest.grid.count(raster) > max(_GRID_PLACES, _SPARSE * len(mine))
+            here = len(mine) and not sparse
+            grid = archive.manifest.grid
+            found.append(lattices(grid, raster, archive.tiles[mine], mine, strewn=imported) if here else ())
         return found
 
     @cached_property
@@ -302,8 +310,8 @@ class Layers:
             self._layers[number] = replace(before, version=before.version + 1, paint=paint, legend=legend)
             self._tiles.forget(number)
 
-    def _is_known_to_fail(self, position: int) -> bool:
-        name = self._archive.imagery[position].name
+    def _is_known_to_fail(self, number: int, position: int) -> bool:
+        name = (self._seen.imagery if number == IMAGERY else self._archive.imagery)[position].name
         return any(name in problem for problem in self._archive.problems)
 
     def _report(self, what: object, problem: str) -> None:
@@ -312,6 +320,28 @@ class Layers:
                 return
             self._problems[what] = problem
         log.warning("%s", problem)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Rasters whose pixels the map shows, their stretches, and their small copies."""
+
+    imagery: Sequence[Raster]
+    stretches: Sequence[Stretch]
+    quicklooks: Sequence[Path | None]
+
+
+def _seen_of(archive: Archive) -> _Seen:
+    """An archive's own imagery, or what is attached to imported descriptors."""
+    if archive.outlines is None:
+        numbers = range(len(archive.imagery))
+        return _Seen(
+            archive.imagery, [archive.stretch(number) for number in numbers], [archive.quicklook(n) for n in numbers]
+        )
+    if archive.attached is None:
+        return _Seen((), (), ())
+    rasters = archive.attached.imagery
+    return _Seen(rasters, archive.attached.stretches, [None] * len(rasters))
 
 
 def _drawn(outlines: Outlines) -> Paint:

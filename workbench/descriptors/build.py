@@ -15,7 +15,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from workbench.descriptors.archive import Archive, open_archive, quicklook_name
+from workbench.descriptors.archive import Archive, open_archive
 from workbench.descriptors.batches import Skipped, write_batch
 from workbench.descriptors.centring import MUCH_DRIFT
 from workbench.descriptors.compaction import committed_batches, compact
@@ -353,13 +353,13 @@ def _write_quicklooks(folder: Path, manifest: Manifest, imagery: Imagery, progre
         for raster, entry in zip(imagery, manifest.rasters, strict=True)
         if not raster.has_overviews
         and max(raster.width, raster.height) > 2048
-        and not (derived / quicklook_name(entry)).is_file()
+        and not (derived / entry.quicklook).is_file()
     ]
     if wanted:
         progress.begin("quick-look copies", len(wanted), "rasters")
     for raster, entry in wanted:
         try:
-            write_quicklook(raster, entry.stretch, derived / quicklook_name(entry), progress)
+            write_quicklook(raster, entry.stretch, derived / entry.quicklook, progress)
         except RasterUnreadable as error:
             progress.say(f"No quick-look copy: {error}")
         progress.advance()

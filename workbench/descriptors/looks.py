@@ -75,15 +75,17 @@ def look_there(place: Raster, outline: BaseGeometry, attached: Attached | None) 
 def seen_there(
     raster: Raster, shape: BaseGeometry, stretch: Stretch, attached: Attached | None
 ) -> tuple[Raster, BaseGeometry, Stretch]:
-    """A shape in the pixels of a raster, or of the imagery that is attached in its place, and what shows them."""
-    if attached is None or raster.crs is None:
+    """A shape in the pixels of a raster, or of the imagery that is attached in its place, and what shows them.
+
+    Raises:
+        RasterUnreadable: the raster has no pixels, and no imagery is attached there.
+    """
+    if raster.has_pixels:
         return raster, shape, stretch
-    found = attached.under(raster.from_pixels(shape), raster.crs)
-    return (
-        (raster, shape, stretch)
-        if found is None
-        else (attached.imagery[found[0]], found[1], attached.stretches[found[0]])
-    )
+    found = None if attached is None else attached.under(raster.from_pixels(shape), str(raster.crs))
+    if attached is None or found is None:
+        raise raster.no_pixels()
+    return attached.imagery[found[0]], found[1], attached.stretches[found[0]]
 
 
 def attach(path: Path, imagery: Imagery | str | Path) -> Attached:

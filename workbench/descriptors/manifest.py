@@ -64,6 +64,11 @@ class RasterEntry:
         """Names the exact content; a batch is committed for one content."""
         return "-".join((self.fingerprint, *(digest[:16] for digest in self.sha256)))
 
+    @property
+    def quicklook(self) -> str:
+        """Name of its small copy among the derived files."""
+        return f"quicklook-{self.fingerprint[:16]}.tif"
+
 
 @dataclass(frozen=True)
 class Batch:

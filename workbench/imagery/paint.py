@@ -94,7 +94,7 @@ class Cells:
 
 
 def lattices(
-    grid: TileGrid, raster: Raster, tiles: NDArray[np.void], numbers: NDArray[np.int64]
+    grid: TileGrid, raster: Raster, tiles: NDArray[np.void], numbers: NDArray[np.int64], *, strewn: bool = False
 ) -> tuple[Lattice, ...]:
     """The tiles of one raster by size, the smallest first.
 
@@ -103,16 +103,19 @@ def lattices(
         raster: whose tiles they are.
         tiles: structured array with row, col, size.
         numbers: of these tiles in the archive.
+        strewn: the tiles need not lie on the grid: each has the place that is nearest, the last of several the place.
     """
     found = []
-    for size in sorted(set(grid.sizes(raster))):
+    for size in sorted(set(np.unique(tiles["size"]).tolist() if strewn else grid.sizes(raster))):
         down, across = _axis(grid, raster.height, size), _axis(grid, raster.width, size)
         mine = tiles["size"] == size
         places = np.full((down.count, across.count), -1, np.int32)
         # The last tile starts less than a step after the one before: rounded up, it is the next.
-        rows, cols = (
-            -(-tiles[name][mine].astype(np.int64) // axis.step) for name, axis in (("row", down), ("col", across))
-        )
+        starts = ((tiles[name][mine].astype(np.int64), axis) for name, axis in (("row", down), ("col", across)))
+        if strewn:
+            rows, cols = (axis.nearest(start + size / 2) for start, axis in starts)
+        else:
+            rows, cols = (-(-start // axis.step) for start, axis in starts)
         places[rows, cols] = numbers[mine]
         found.append(Lattice(down, across, places))
     return tuple(found)

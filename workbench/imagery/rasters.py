@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from itertools import product
 from pathlib import Path
 from typing import Any, overload
 
@@ -25,6 +24,7 @@ from shapely.ops import transform as transform_geometry
 from workbench.errors import RasterRefused, RasterUnreadable
 from workbench.files import format_bytes
 from workbench.imagery.handles import READ_ERRORS, content_fingerprint, dataset_of, reason
+from workbench.imagery.windows import block_sums, overlap, target
 
 log = logging.getLogger(__name__)
 _PROJ_ERRORS = (pyproj.exceptions.ProjError, ValueError)
@@ -124,9 +124,9 @@ class Raster:
         rows, cols = size or (round(window.height), round(window.width))
         data = np.zeros((len(chosen), rows, cols), self.dtype)
         mask = np.ones((rows, cols), bool)
-        part = _overlap(window, self.width, self.height)
+        part = overlap(window, self.width, self.height)
         if part is not None:
-            row, col, height, width = _target(part, window, rows, cols)
+            row, col, height, width = target(part, window, rows, cols)
             inner_data, inner_mask = self._read_inside(part, (height, width), chosen)
             data[:, row : row + height, col : col + width] = inner_data
             mask[row : row + height, col : col + width] = inner_mask
@@ -198,9 +198,8 @@ class Raster:
 
     def unchanged(self) -> bool:
         """Whether the files still have the content this raster was opened with (a quick check; see `files.sha256`)."""
-        if not self.has_pixels:
-            return True
-        return all(path.is_file() for path in self.paths) and content_fingerprint(self.paths) == self.fingerprint
+        there = all(path.is_file() for path in self.paths)
+        return not self.has_pixels or (there and content_fingerprint(self.paths) == self.fingerprint)
 
     @property
     def _centre(self) -> tuple[float, float]:
@@ -250,7 +249,7 @@ class Raster:
         data = np.empty((len(chosen), int(window.height), int(window.width)), self.dtype)
         mask = np.zeros(data.shape[1:], bool)
         self._read_bands(window, chosen, Resampling.nearest, data, mask)
-        means = _block_sums(data, side) / side**2
+        means = block_sums(data, side) / side**2
         return np.floor(means + 0.5).astype(self.dtype), np.zeros(means.shape[1:], bool)
 
     def _read_around_holes(
@@ -275,8 +274,8 @@ class Raster:
         picked = np.where(mask, 0, picked) if holes else picked
         if fine == 1:
             return picked, mask
-        valid = _block_sums(~mask, fine) if holes else np.full(size, fine**2, np.float32)
-        means = _block_sums(picked, fine) / np.maximum(valid, 1)
+        valid = block_sums(~mask, fine) if holes else np.full(size, fine**2, np.float32)
+        means = block_sums(picked, fine) / np.maximum(valid, 1)
         whole = np.issubdtype(data.dtype, np.integer)
         return (np.rint(means) if whole else means).astype(self.dtype), valid * 2 < fine**2
 
@@ -429,31 +428,6 @@ def _bounds_in(raster: Raster, crs: str) -> tuple[float, float, float, float]:
         return -math.inf, -math.inf, math.inf, math.inf
     told = all(map(math.isfinite, (left, bottom, right, top))) and left <= right
     return (left, bottom, right, top) if told else (-math.inf, -math.inf, math.inf, math.inf)
-
-
-def _block_sums(pixels: NDArray[Any], side: int) -> NDArray[np.floating[Any]]:
-    """Sums of squares of ``side`` pixels along the last two axes; slices add up faster than short axes do."""
-    exact = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
-    total = np.zeros((*pixels.shape[:-2], pixels.shape[-2] // side, pixels.shape[-1] // side), exact)
-    for row, col in product(range(side), repeat=2):
-        total += pixels[..., row::side, col::side]
-    return total
-
-
-def _overlap(window: Window, width: int, height: int) -> Window | None:
-    col, row = max(0.0, window.col_off), max(0.0, window.row_off)
-    right, bottom = min(width, window.col_off + window.width), min(height, window.row_off + window.height)
-    return Window(col, row, right - col, bottom - row) if right > col and bottom > row else None
-
-
-def _target(part: Window, window: Window, rows: int, cols: int) -> tuple[int, int, int, int]:
-    """Where the readable part of a window lands in an output of (rows, cols): row, col, height, width."""
-    y, x = rows / window.height, cols / window.width
-    row, col = round((part.row_off - window.row_off) * y), round((part.col_off - window.col_off) * x)
-    row, col = min(row, rows - 1), min(col, cols - 1)
-    height = max(1, min(rows - row, round(part.height * y)))
-    width = max(1, min(cols - col, round(part.width * x)))
-    return row, col, height, width
 
 
 @lru_cache(maxsize=4096)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from rasterio.windows import Window
 
 from workbench.errors import RasterUnreadable
@@ -162,6 +162,17 @@ def thumbnail(
             break
         data = encode(picture, "JPEG", quality)
     return data
+
+
+def blank(words: str, pixels: int = 128) -> bytes:
+    """A grey JPEG of ``pixels`` on a side that says why there is no picture."""
+    card = Image.new("RGB", (pixels, pixels), (128, 128, 128))
+    size = max(8, pixels // 9)
+    centre = (pixels / 2, pixels / 2)
+    ImageDraw.Draw(card).multiline_text(
+        centre, words, (235, 235, 235), font=ImageFont.load_default(size), anchor="mm", align="center"
+    )
+    return encode(np.asarray(card), "JPEG")
 
 
 def flatten(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:

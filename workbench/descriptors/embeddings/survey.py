@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -51,32 +52,41 @@ class Group:
             self.sides.append(sides(corners[:room]))
             self.middles.append(corners[:room].mean(axis=1))
 
-    @property
+    @cached_property
     def tile(self) -> NDArray[np.float64]:
         """Width and height of a typical tile, in units of the CRS."""
         return np.asarray(np.median(np.concatenate(self.sides), axis=0))
 
-    @property
-    def transform(self) -> Affine:
-        """From pixel (col, row) to the CRS, so that a typical tile has `TILE` pixels on a side."""
-        width, height = self.tile / TILE
-        return Affine(width, 0, self.bounds[0], 0, -height, self.bounds[3])
+    @cached_property
+    def apart(self) -> float:
+        """How far neighbours are typically apart, in pixels of which a tile has `TILE`; at most so many."""
+        places = np.concatenate(self.middles) / self.tile * TILE
+        places = places[np.unique(np.round(places), axis=0, return_index=True)[1]]
+        if len(places) < 2:
+            return float(TILE)
+        return float(np.clip(np.median(cKDTree(places).query(places, 2, p=np.inf)[0][:, 1]), _STEP, TILE))
 
     @property
     def stride(self) -> float:
-        """How far neighbours are typically apart, as a fraction of their size, at most 1."""
-        places = np.unique(np.round(np.concatenate(self.middles) / self.tile * TILE), axis=0)
-        if len(places) < 2:
-            return 1.0
-        apart = cKDTree(places).query(places, 2, p=np.inf)[0][:, 1]
-        return float(np.clip(np.median(apart) / TILE, 1 / _STEP, 1.0))
+        """As `apart`, in whole pixels as a fraction of a tile."""
+        return round(self.apart) / TILE
+
+    @cached_property
+    def pixel(self) -> NDArray[np.float64]:
+        """Width and height of a pixel: a typical tile has about `TILE`, and neighbours are a whole number of them apart."""
+        return self.tile / TILE * (self.apart / round(self.apart))
+
+    @property
+    def transform(self) -> Affine:
+        """From pixel (col, row) to the CRS."""
+        return Affine(self.pixel[0], 0, self.bounds[0], 0, -self.pixel[1], self.bounds[3])
 
     def windows(self, corners: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Row, column and size in pixels of tiles (n, 4, 2): the nearest square windows."""
         ratio = np.sqrt(sides(corners).prod(axis=1) / self.tile.prod())
         stepped = np.maximum(_STEP, np.round(TILE * ratio / _STEP).astype(np.int64) * _STEP)
         size = np.where(np.abs(ratio - 1) <= _ALIKE, TILE, stepped)
-        width, height = self.tile / TILE
+        width, height = self.pixel
         middle = corners.mean(axis=1)
         cols = np.rint((middle[:, 0] - self.bounds[0]) / width - size / 2).astype(np.int64)
         rows = np.rint((self.bounds[3] - middle[:, 1]) / height - size / 2).astype(np.int64)
