@@ -143,7 +143,9 @@ def test_a_large_archive_of_codes_computes_its_tiles(
 
 def test_P04_a_damaged_archive_of_codes_names_the_part(built: Archive, tmp_path: Path) -> None:
     built.codes_only(tmp_path / "codes")
-    for path in sorted((tmp_path / "codes").glob("*.*")):
+    parts = [path for path in sorted((tmp_path / "codes").glob("*.*")) if not path.stem.startswith("decoder")]
+    assert len(parts) == 7
+    for path in parts:
         data = path.read_bytes()
         for cut in (0, 1, len(data) // 2):
             path.write_bytes(data[:cut])
@@ -171,6 +173,24 @@ def test_codes_are_the_same_by_number_in_whatever_order_they_lie(
         assert np.array_equal(codes[[5, 2]], built.codes[[5, 2]]) and codes.shape == built.codes.shape
     after = sum(path.stat().st_size for path in archive.folder.rglob("codes-*"))
     assert after - before < 8 * len(archive) + 1000, "the codes are kept once"
+
+
+def test_adding_a_raster_encodes_only_its_tiles_in_whatever_order_the_codes_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imagery = small_imagery(tmp_path / "images", ("north.tif", "south.tif", "west.tif"))
+    options = {"tile": 64, "encoder": MeanColour(), "progress": Progress()}
+    first = build_archive(imagery.without("west.tif"), tmp_path / "archive", **options)
+    codes = np.array(first.codes)
+    first.order_codes(np.random.default_rng(0).permutation(len(first)).astype(np.uint32))
+    encoded: list[int] = []
+    model = type(first.code_model)
+    plain = model.encode
+    monkeypatch.setattr(model, "encode", lambda self, rows: (encoded.append(len(rows)), plain(self, rows))[1])
+    both = build_archive(imagery, first.folder, **options)
+    assert np.array_equal(both.codes[: len(codes)], codes) and sum(encoded) == len(both) - len(codes) == 81
+    monkeypatch.undo()
+    assert np.array_equal(both.codes, both.code_model.encode(both.vectors)) and isinstance(both.codes, np.memmap)
 
 
 _CHILD = """

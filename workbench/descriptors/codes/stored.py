@@ -140,7 +140,7 @@ class CodesOf:
 
     def _parts(self) -> Iterator[NDArray[np.uint8]]:
         version = self.manifest.centring
-        known: dict[str, NDArray[np.uint8]] = {}
+        known: dict[str, tuple[Codes, int]] = {}
         for folder in self.folders:
             stored = read_record(folder, version)
             if stored.get("source") == self._about["source"]:
@@ -150,13 +150,14 @@ class CodesOf:
             for start in range(rows.start, rows.stop, _CHUNK):
                 stop = min(start + _CHUNK, rows.stop)
                 if there is not None:
-                    yield there[start - rows.start : stop - rows.start]
+                    moved = there[1] - rows.start
+                    yield there[0][start + moved : stop + moved]
                 else:
                     yield self.model.encode(self.centring.apply(self.raw[start:stop]))
 
 
-def _known(folder: Path, version: int, made_of: object) -> dict[str, NDArray[np.uint8]]:
-    """The stored codes of each raster by the name of what they were made of; none where they cannot be used."""
+def _known(folder: Path, version: int, made_of: object) -> dict[str, tuple[Codes, int]]:
+    """By the name of what a raster's codes were made of: all stored codes, and where its own begin; empty if unusable."""
     try:
         codes = read_codes(folder, version)
         counts = [(str(name), int(count)) for name, count in made_of]  # type: ignore[attr-defined]
@@ -166,7 +167,7 @@ def _known(folder: Path, version: int, made_of: object) -> dict[str, NDArray[np.
     ends = np.cumsum([count for _, count in counts])
     if not len(ends) or ends[-1] != len(codes):
         return {}
-    return {name: codes[end - count : end] for (name, count), end in zip(counts, ends.tolist(), strict=True)}
+    return {name: (codes, end - count) for (name, count), end in zip(counts, ends.tolist(), strict=True)}
 
 
 def _source(centring: Centring, model: CodeModel) -> str:
