@@ -22,7 +22,8 @@ from workbench.search.stored_lists import read_lists
 
 Best = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Tile numbers (m,), best first, and their scores (m,)."""
-_SHORTLIST = 1000
+_SHORTLIST = (1000, 10_000)
+_SHARE = 100  # of very many tiles, more are about as near by their codes; measured on lines between places, with noise
 _TIMES_K = 10
 _FEW = 4  # from every fourth tile on, reading all descriptors in turn is quicker than picking
 _CHUNK = 1 << 15
@@ -74,7 +75,7 @@ class Answers:
             return self._exact_best(vector, 0.0, k, numbers)
         query = self.archive.code_model.encode(vector[None])[0]
         has_descriptors = self.archive.has_descriptors
-        found, distances = self.coded.nearest(query, _shortlist(k) if has_descriptors else k, numbers)
+        found, distances = self.coded.nearest(query, self._shortlist(k) if has_descriptors else k, numbers)
         return self._ranked(vector, 0.0, k, found) if has_descriptors else (found, self._similarity(distances))
 
     def near_tile(self, tile: int, k: int, graph: Graph | None) -> Best:
@@ -96,7 +97,7 @@ class Answers:
         scorer = self._bit_scorer(weights, bias)
         if not self.archive.has_descriptors:
             return self.coded.highest(scorer, k, numbers)
-        found, _ = self.coded.highest(scorer, _shortlist(k), numbers)
+        found, _ = self.coded.highest(scorer, self._shortlist(k), numbers)
         return self._ranked(weights, bias, k, found)
 
     def all_nearest(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -186,6 +187,7 @@ class Answers:
         """Share of bits that agree, 0 to 1."""
         return 1 - distances.astype(np.float32) / np.float32(self.archive.code_model.bits)
 
-
-def _shortlist(k: int) -> int:
-    return max(_SHORTLIST, _TIMES_K * k)
+    def _shortlist(self, k: int) -> int:
+        """How many tiles to rank by their descriptors."""
+        least, most = _SHORTLIST
+        return max(_TIMES_K * k, min(most, max(least, len(self.archive) // _SHARE)))
