@@ -15,12 +15,14 @@ from workbench.descriptors.tiles import GridTiles, tile_sizes
 from workbench.errors import QueryInvalid
 from workbench.imagery.rasters import Raster, transformer
 
-_CELLS = 64
+_MOST_CELLS = 96
+_TILES_A_CELL = 32
 _FEW = 4096
 """Tiles that are tested one by one sooner than cells are made for them."""
 _SLACK = 1.0
 """Pixels around a cell that have to agree with it; the outline in pixels is true to a quarter of that."""
 _MOST_POINTS = 20_000
+_SPARE = 0.02  # a box around a bent outline is good to less
 _INSIDE, _EDGE = 1, 2
 
 
@@ -44,7 +46,13 @@ def tiles_in_area(
     area = checked_area(area, crs)
     chosen = np.arange(len(archive.imagery)) if rasters is None else np.unique(np.fromiter(rasters, np.int64))
     near = chosen[touched_rasters(archive, area, crs)[chosen]]
-    found = [_tiles_of_raster(archive, int(position), area, crs) for position in near]
+    whole = _held_rasters(archive, area, crs, near)
+    found = [
+        archive.tiles_within(position, -np.inf, -np.inf, np.inf, np.inf)
+        if all_of_it
+        else _tiles_of_raster(archive, position, area, crs)
+        for position, all_of_it in zip(near.tolist(), whole.tolist(), strict=True)
+    ]
     numbers = np.concatenate([np.empty(0, np.int64), *found])
     return numbers if bool((np.diff(numbers) > 0).all()) else np.sort(numbers)
 
@@ -57,6 +65,20 @@ def touched_rasters(archive: Archive, area: BaseGeometry, crs: str | None) -> ND
         return (left <= sizes[:, 0]) & (bottom <= sizes[:, 1]) & (right >= 0) & (top >= 0)
     boxes = archive.imagery.bounds_in(crs)
     return (boxes[:, 0] <= right) & (boxes[:, 2] >= left) & (boxes[:, 1] <= top) & (boxes[:, 3] >= bottom)
+
+
+def _held_rasters(
+    archive: Archive, area: BaseGeometry, crs: str | None, rasters: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which of some rasters lie in an area with room to spare, (m,): all their tiles do, wherever they are."""
+    if crs is None:
+        return np.zeros(len(rasters), bool)
+    boxes = archive.imagery.bounds_in(crs)[rasters]
+    told = np.isfinite(boxes).all(axis=1)
+    spare = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])[told, None] * _SPARE
+    held = np.zeros(len(rasters), bool)
+    held[told] = shapely.contains(area, shapely.box(*(boxes[told, :2] - spare).T, *(boxes[told, 2:] + spare).T))
+    return held
 
 
 def checked_area(area: BaseGeometry, crs: str | None) -> BaseGeometry:
@@ -103,15 +125,17 @@ def _tiles_of_raster(archive: Archive, position: int, area: BaseGeometry, crs: s
             return np.empty(0, np.int64)
     room = (right - left) * (bottom - top)
     if isinstance(archive.tiles, GridTiles) and shape is not None and room > _FEW * archive.tiles.sizes[-1] ** 2:
+        count = round(room / (archive.tiles.sizes[0] / 2) ** 2)
         # A grid's tiles in a rectangle are known in microseconds; where a given tile lies takes it longer.
-        sure, edge = _by_cells(archive, position, _Cells(shape, left, top, right, bottom))
+        sure, edge = _by_cells(archive, position, _Cells(shape, count, left, top, right, bottom))
         edge = edge[_exactly(raster, *_centres(archive, position, edge), area, crs)]
         return np.sort(np.concatenate([sure, edge]), kind="stable")
     numbers = archive.tiles_within(position, left, top, right, bottom)
     cols, rows = _centres(archive, position, numbers)
     if shape is None or len(numbers) < _FEW:
         return numbers[_exactly(raster, cols, rows, area, crs)]
-    kinds = _Cells(shape, left, top, right, bottom).at(cols, rows)
+    count = len(numbers)
+    kinds = _Cells(shape, count, left, top, right, bottom).at(cols, rows)
     inside = kinds == _INSIDE
     unsure = np.flatnonzero(kinds == _EDGE)
     inside[unsure] = _exactly(raster, cols[unsure], rows[unsure], area, crs)
@@ -137,11 +161,13 @@ class _Cells:
     Attributes:
         x: left edges of its columns, and the last one's right edge.
         y: top edges of its rows, and the last one's bottom edge.
-        kinds: of the cells, (64, 64): 0 outside the shape, or `_INSIDE`, or `_EDGE`.
+        kinds: of the cells, as many rows as columns: 0 outside the shape, or `_INSIDE`, or `_EDGE`.
     """
 
-    def __init__(self, shape: BaseGeometry, left: float, top: float, right: float, bottom: float) -> None:
-        self.x, self.y = np.linspace(left, right, _CELLS + 1), np.linspace(top, bottom, _CELLS + 1)
+    def __init__(self, shape: BaseGeometry, tiles: int, left: float, top: float, right: float, bottom: float) -> None:
+        """Look at a shape in as many cells as are worth it for so many ``tiles``."""
+        side = max(2, min(_MOST_CELLS, round((tiles / _TILES_A_CELL) ** 0.5)))
+        self.x, self.y = np.linspace(left, right, side + 1), np.linspace(top, bottom, side + 1)
         x, y = np.meshgrid(self.x, self.y)
         near = (x[:-1, :-1] - _SLACK, y[:-1, :-1] - _SLACK, x[1:, 1:] + _SLACK, y[1:, 1:] + _SLACK)
         boxes = shapely.box(*near)
@@ -151,11 +177,12 @@ class _Cells:
 
     def at(self, cols: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.uint8]:
         """The kinds at some places (n,) in the rectangle, which rounding may lay into the next cell: slack covers that."""
+        side = len(self.kinds)
         across, down = (
-            ((places - edges[0]) * (_CELLS / (edges[-1] - edges[0]))).astype(np.int32).clip(0, _CELLS - 1)
+            ((places - edges[0]) * (side / (edges[-1] - edges[0]))).astype(np.int32).clip(0, side - 1)
             for places, edges in ((cols, self.x), (rows, self.y))
         )
-        return self.kinds.ravel()[down * _CELLS + across]
+        return self.kinds.ravel()[down * side + across]
 
     def runs(self, kind: int) -> Iterator[tuple[int, int, int]]:
         """Row, first column and one past the last of the cells of a kind that lie side by side."""
