@@ -100,6 +100,7 @@ def test_an_area_holds_the_tiles_whose_centre_it_holds(
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(areas, "_FEW", few)
+        patch.setattr(areas, "_TILES_A_CELL", 0.05)
         found = tiles_in_area(on_grid(places) if as_grid else places, area, crs)
     assert found.tolist() == looked_at(places, area, crs)
     assert np.flatnonzero(tiles_inside(places, area, crs)).tolist() == found.tolist()
@@ -109,6 +110,7 @@ def test_edges_that_are_straight_in_another_crs_are_bent_in_pixels(
     places: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(areas, "_FEW", 0)
+    monkeypatch.setattr(areas, "_TILES_A_CELL", 0.05)  # so fine that cells decide most, few as the tiles are
     chance = np.random.default_rng(0)
     for crs in ("EPSG:3035", "EPSG:3413", "EPSG:4326") * 20:
         area = polygon(places, [(2, *chance.uniform(-0.6, 1.6, 2)) for _ in range(4)], crs)
@@ -122,6 +124,7 @@ def test_an_area_far_larger_than_the_imagery_holds_all_that_has_a_place(
     places: Archive, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(areas, "_FEW", few)
+    monkeypatch.setattr(areas, "_TILES_A_CELL", 0.05)  # so fine that cells decide most, few as the tiles are
     placed = np.flatnonzero(places.tiles["raster"] != 1).tolist()
     assert tiles_in_area(places, box(-180, -90, 180, 90)).tolist() == placed
     assert tiles_in_area(places, box(-2e7, -2e7, 2e7, 2e7), "EPSG:3857").tolist() == placed
@@ -138,6 +141,7 @@ def test_an_outline_that_crosses_itself_holds_what_is_in_its_loops(places: Archi
 
 def test_an_area_across_the_antimeridian_holds_its_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(areas, "_FEW", 0)
+    monkeypatch.setattr(areas, "_TILES_A_CELL", 0.05)  # so fine that cells decide most, few as the tiles are
     fiji = Affine(10, 0, 810_000, 0, -10, 8_000_000)
     write_raster(tmp_path / "i" / "fiji.tif", patchwork(256, 1600), crs="EPSG:32760", transform=fiji)
     archive = build_archive(tmp_path / "i", tmp_path / "a", tile=64, encoder=MeanColour(), progress=Progress())
@@ -151,6 +155,7 @@ def test_imported_tiles_have_their_centre_where_their_outline_has_it(
     tmp_path: Path, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(areas, "_FEW", few)
+    monkeypatch.setattr(areas, "_TILES_A_CELL", 0.05)  # so fine that cells decide most, few as the tiles are
     chance = np.random.default_rng(0)
     corners = chance.uniform(0, 20_000, (150, 2))
     shapes = [
