@@ -27,7 +27,7 @@ from workbench.descriptors.dense import encode_alone, encode_window
 from workbench.descriptors.derived import FOLDER, derived_folder, find_derived, may_write
 from workbench.descriptors.encoders import Encoder
 from workbench.descriptors.footprints import footprints
-from workbench.descriptors.imported import Outlines
+from workbench.descriptors.imported import Outlines, check_outlines, find_outlines
 from workbench.descriptors.looks import ATTACHED, Attached, Look, attach, look_there, read_attached, seen_there
 from workbench.descriptors.manifest import Manifest, read_manifest, with_dates, write_manifest
 from workbench.descriptors.parts import damaged_parts
@@ -224,16 +224,9 @@ class Archive:
         folder, step = Path(folder), 1 << 18
         parts = (np.asarray(self.codes[start : start + step]) for start in range(0, len(self), step))
         copy_outlines(self.folder, folder, self.manifest)
+        made_of = self.manifest, self.tiles, parts, self.centring, self.code_model
         write_codes_only(
-            folder,
-            self.manifest,
-            self.tiles,
-            parts,
-            self.centring,
-            self.code_model,
-            decoder=archive_decoder(self),
-            without_data=self.without_data,
-            skipped=self.skipped,
+            folder, *made_of, decoder=archive_decoder(self), without_data=self.without_data, skipped=self.skipped
         )
         return open_archive(folder, imagery=self.imagery, encoder=self._encoder)
 
@@ -325,15 +318,13 @@ class Archive:
     @cached_property
     def outlines(self) -> Outlines | None:
         """The tiles' outlines as they were imported; None in an archive that was built from imagery."""
-        imported = [entry.imported for entry in self.manifest.rasters if entry.imported is not None]
-        return Outlines(self.folder, imported) if imported else None
+        return find_outlines(self.folder, [entry.imported for entry in self.manifest.rasters])
 
     def attach(self, imagery: Imagery | str | Path) -> None:
         """Look at imported tiles with imagery of the place; it is remembered beside the derived files.
 
         Raises:
             QueryInvalid: the archive was built from imagery of its own.
-            RasterUnreadable: nothing there, or nothing readable.
         """
         if self.outlines is None:
             raise QueryInvalid("This archive has imagery of its own. If that moved, call archive.relocate(FOLDER).")
@@ -439,7 +430,8 @@ def open_archive(
         raise ArchiveInvalid(f"{folder} holds no tiles{stopped}.")
     for problem in problems:
         log.warning("%s", problem)
-    archive = Archive(
+    check_outlines(folder, [entry.imported for entry in manifest.rasters], len(contents.tiles))
+    return Archive(
         folder,
         manifest,
         rasters,
@@ -450,6 +442,3 @@ def open_archive(
         tuple(problems),
         encoder,
     )
-    if archive.outlines is not None:
-        archive.outlines.check(len(archive))
-    return archive
