@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from affine import Affine
-from made_tiles import CHUNK, MADE, Pattern, Recipe, made_codes
+from made_tiles import Pattern, Recipe, made_codes
 from numpy.typing import NDArray
 
 from workbench.descriptors.archive import Archive
@@ -119,12 +119,3 @@ def drop_from_memory(folder: Path) -> bool:
             finally:
                 os.close(descriptor)
     return True
-
-
-def held_out(pattern: Pattern, recipe: Recipe, count: int, kind: int) -> NDArray[np.float32]:
-    """Descriptors of made tiles of another set than the archive's, of unit length, (count, dim)."""
-    assert kind != MADE
-    made = np.concatenate(
-        [pattern.chunk(recipe, kind, n, min(CHUNK, count - n * CHUNK)) for n in range(-(-count // CHUNK))]
-    )
-    return made / np.linalg.norm(made, axis=1, keepdims=True)  # type: ignore[no-any-return]

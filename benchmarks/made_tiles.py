@@ -1,17 +1,17 @@
 """Tiles made after an archive's own: any number of descriptors or codes that lie between real ones, and how they are tuned.
 
-A made tile lies between two real ones drawn at random, plus noise:
+Made tiles come in groups of 500, in these of 50 and of 5, as tiles that overlap, lie side by side and show the same kind of
+ground do. A group lies between two real tiles a and b drawn at random, and a tile of it at
 
-    x = a + share (b - a) + size * rank^spread * g,    share ~ U(0, reach),    rank ~ U(0, 1),
+    a + share (b - a) + g500 + f (g50 + g5 + g1),    share ~ U(0, 1/2),    f = exp(N(0, spread)),
 
-where g is Gaussian and of unit length on average. With reach 1/2 the share is uniform between the two (which is a and which b
-is drawn). With spread 0 all noise is of one size; the larger it is, the more tiles have little of it. Near each real tile,
-others differ from it in 24 ways, drawn of the archive's 256 main axes, and along the n-th by n^-fall: the larger fall is, the
-fewer ways matter. Codes are the signs of the archive's own hyperplanes.
+where each g is Gaussian noise that the tiles of a group of so many share, along 24 of the archive's 256 main axes, drawn for
+each real tile a; f, one a group of 500, makes some neighbourhoods denser than others, as much as the real ones are. (Which of
+a pair is a is drawn as well, so that groups lie anywhere between.) Codes are the signs of the archive's own hyperplanes.
 
-`tuned` sets these four: a made tile that is held out is then as far from its 1st, 10th and 100th neighbour among
-the made ones, in bits and on average, as a real tile is from those among the other real ones. Real archives of such a size
-do not lie around; this one is denser than its thousands of tiles and sparser than one with as many would be.
+`tuned` sets the sizes of the noise: a tile that is held out is then as far from its 1st, 10th and 100th neighbour among the
+made ones, in bits and on average, as a real tile is from those among the other real ones. Real archives of such a size do not
+lie around; this one is as dense around its tiles as the real one of some thousands is, and spreads over more kinds of ground.
 """
 
 from __future__ import annotations
@@ -25,24 +25,23 @@ import faiss
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.optimize import OptimizeResult, minimize
 
 from workbench.descriptors.archive import Archive
 from workbench.descriptors.codes.models import LayeredCodes
 
 RANKS = (1, 10, 100)
-CHUNK = 8192
-HELD_OUT, TUNING, MADE = range(3)
+GROUPS = (500, 50, 5, 1)
+CHUNK = 20 * GROUPS[0]
 _AXES = 256
 _WAYS = 24
-_SAMPLE = 500_000
-_ASKED = 50
+_SHARED, _MADE, _HELD_OUT, _LONE, _DRAWN = range(5)
+_STRANGERS = 100_000
+_ASKED = 60
 _ASKED_REAL = 1000
-_NEAR = 0.06
-_EACH = 400
-_STARTS = [np.array((size, 0.3, 0.4, fall)) for size in (-0.2, 0.5, 1.2) for fall in (0.1, 0.6, 1.1)]
-_STEPS = np.vstack((np.zeros(4), np.diag((0.4, 0.3, -0.3, 0.4))))
-_BOUNDS = ((-6, 4), (0, 3), (0, 0.5), (0, 4))
+_BASES = (0.5, 1.0, 2.0, 4.0)
+_STEPS = 8
+_CLOSE = 0.03
+Distances = dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -50,18 +49,23 @@ class Recipe:
     """How tiles are made.
 
     Attributes:
-        size: of the noise; real centred descriptors have length 1.
-        spread: how much that differs between tiles.
-        reach: how far a tile may be from the nearer of its two real ones, as a share of the way; 1/2 is all the way.
-        fall: how much less noise goes along a real tile's later axes.
+        sizes: of the noise shared by groups of 500, 50, 5 and 1; real centred descriptors have length 1.
+        spread: how much the noise inside of groups of 500 differs between these, as a standard deviation of its logarithm.
         seed: of all draws.
     """
 
-    size: float
+    sizes: tuple[float, float, float, float]
     spread: float
-    reach: float
-    fall: float
     seed: int = 0
+
+    def record(self) -> dict[str, object]:
+        """For a JSON file."""
+        return {**asdict(self), "sizes": [round(size, 6) for size in self.sizes], "spread": round(self.spread, 6)}
+
+    @classmethod
+    def of_record(cls, values: dict[str, list[float] | float]) -> Recipe:
+        """From a JSON file."""
+        return cls(tuple(values["sizes"]), float(values["spread"]), int(values["seed"]))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,36 +75,64 @@ class Pattern:
     Attributes:
         rows: real tiles, float32 (n, m): descriptors, or their distances to the hyperplanes of the codes.
         axes: of the noise, float32 (256, m) or fewer.
-        ways: the axes in which tiles near each real one differ, int64 (n, 24) or fewer.
+        ways: the axes along which tiles near each real one differ, int64 (n, 24) or fewer.
     """
 
     rows: NDArray[np.float32]
     axes: NDArray[np.float32]
     ways: NDArray[np.int64]
 
-    def made(self, recipe: Recipe, count: int, kind: int = MADE) -> Iterator[NDArray[np.float32]]:
-        """Made tiles, float32 (at most 8192, m) at a time; ``kind`` says which of several independent sets."""
-        for chunk, start in enumerate(range(0, count, CHUNK)):
-            yield self.chunk(recipe, kind, chunk, min(CHUNK, count - start))
+    def made(self, recipe: Recipe, count: int) -> Iterator[NDArray[np.float32]]:
+        """Made tiles in order, float32 (at most 10,000, m) at a time."""
+        for chunk in range(-(-count // CHUNK)):
+            yield self.chunk(recipe, chunk, np.arange(min(CHUNK, count - chunk * CHUNK)))
 
-    def chunk(self, recipe: Recipe, kind: int, chunk: int, count: int) -> NDArray[np.float32]:
-        """A part of a set, (count, m); the same whichever are made before it."""
-        draw = np.random.Generator(np.random.SFC64([recipe.seed, kind, chunk]))
+    def chunk(self, recipe: Recipe, chunk: int, rows: NDArray[np.int64], kind: int = _MADE) -> NDArray[np.float32]:
+        """Some rows of a part of the set, (m, dim); the same whichever are made before. Other kinds share its groups."""
+        shared, own = (np.random.Generator(np.random.SFC64([recipe.seed, each, chunk])) for each in (_SHARED, kind))
+        count = CHUNK // GROUPS[0]
+        pairs, shares, factors = self._places(shared, count, recipe)
+        noise = np.zeros((len(rows), self.ways.shape[1]), np.float32)
+        for group, size in zip(GROUPS, recipe.sizes, strict=True):
+            draw = own if group == 1 else shared
+            drawn = draw.standard_normal((CHUNK // group, noise.shape[1]), np.float32)[rows // group]
+            inner = factors[rows // GROUPS[0], None] if group < GROUPS[0] else 1
+            noise += drawn * np.float32(size / noise.shape[1] ** 0.5) * inner
+        groups = rows // GROUPS[0]
+        return self._mixed(pairs[:, groups], shares[groups], noise)
+
+    def held_out(self, recipe: Recipe, count: int, queries: int) -> NDArray[np.float32]:
+        """Tiles like ``queries`` of the ``count`` made ones, drawn, of the same groups and not among them."""
+        drawn = np.random.default_rng([recipe.seed, _DRAWN]).integers(0, count, queries)
+        parts = [self.chunk(recipe, int(row) // CHUNK, row[None] % CHUNK, _HELD_OUT) for row in drawn]
+        return np.concatenate(parts)
+
+    def lone(self, recipe: Recipe, count: int) -> NDArray[np.float32]:
+        """Tiles of as many other groups, one each."""
+        draw = np.random.Generator(np.random.SFC64([recipe.seed, _LONE]))
+        pairs, shares, factors = self._places(draw, count, recipe)
+        base, *inner = recipe.sizes
+        sizes = np.sqrt(base**2 + factors**2 * sum(size**2 for size in inner)) / self.ways.shape[1] ** 0.5
+        noise = draw.standard_normal((count, self.ways.shape[1]), np.float32) * sizes[:, None]
+        return self._mixed(pairs, shares, noise.astype(np.float32))
+
+    def _places(
+        self, draw: np.random.Generator, count: int, recipe: Recipe
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
         pairs = draw.integers(0, len(self.rows), (2, count))
-        shares = draw.random(count, dtype=np.float32) * np.float32(recipe.reach)
-        sizes = recipe.size * draw.random((count, 1)) ** recipe.spread
-        weights = np.arange(1, self.ways.shape[1] + 1) ** -recipe.fall
-        weights = (weights / np.linalg.norm(weights)).astype(np.float32)
-        noise = draw.standard_normal((count, len(weights)), dtype=np.float32) * weights * sizes.astype(np.float32)
-        made = np.empty((count, self.rows.shape[1]), np.float32)
-        _mix(made, self.rows, *pairs, shares, noise, self.axes, self.ways)
-        return made
+        shares = draw.random(count, np.float32) / 2
+        return pairs, shares, np.exp(recipe.spread * draw.standard_normal(count, np.float32)).astype(np.float32)
+
+    def _mixed(
+        self, pairs: NDArray[np.int64], shares: NDArray[np.float32], noise: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        found = np.empty((len(shares), self.rows.shape[1]), np.float32)
+        _mix(found, self.rows, *pairs, shares, noise, self.axes, self.ways)
+        return found
 
 
-def patterns(archive: Archive, count: int) -> tuple[Pattern, Pattern]:
-    """An archive's descriptors, and their distances to the hyperplanes of its codes, to make ``count`` tiles of.
-
-    Of real tiles, evenly spaced, no more are used than one for each 400 that are made.
+def patterns(archive: Archive) -> tuple[Pattern, Pattern]:
+    """An archive's descriptors, and their distances to the hyperplanes of its codes, to make tiles of.
 
     Raises:
         SystemExit: there are too few tiles, or its codes are not made by hyperplanes.
@@ -120,85 +152,102 @@ def patterns(archive: Archive, count: int) -> tuple[Pattern, Pattern]:
     drawn = np.argsort(np.random.default_rng(0).random((len(vectors), len(axes)), np.float32), axis=1)
     ways = np.ascontiguousarray(drawn[:, :_WAYS])
     normals = model.weights[0]
-    used = np.unique(np.linspace(0, len(vectors) - 1, min(len(vectors), max(2, count // _EACH))).astype(np.int64))
-    vectors, ways = vectors[used], ways[used]
     return Pattern(vectors, axes, ways), Pattern(vectors @ normals + model.biases[0], axes @ normals, ways)
 
 
-def made_codes(pattern: Pattern, recipe: Recipe, count: int, kind: int = MADE) -> Iterator[NDArray[np.uint8]]:
-    """Packed codes of made tiles, uint8 (at most 8192, bits // 8) at a time, in order, from two threads."""
+def packed(rows: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Codes of tiles given by their distances to the hyperplanes."""
+    return np.packbits(rows > 0, axis=1)
 
-    def packed(chunk: int) -> NDArray[np.uint8]:
-        part = pattern.chunk(recipe, kind, chunk, min(CHUNK, count - chunk * CHUNK))
-        return np.packbits(part > 0, axis=1)
+
+def made_codes(pattern: Pattern, recipe: Recipe, count: int) -> Iterator[NDArray[np.uint8]]:
+    """Packed codes of made tiles, uint8 (at most 10,000, bits // 8) at a time, in order, from two threads."""
+
+    def part(chunk: int) -> NDArray[np.uint8]:
+        return packed(pattern.chunk(recipe, chunk, np.arange(min(CHUNK, count - chunk * CHUNK))))
 
     chunks = -(-count // CHUNK)
     threads = min(2, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
         # A few at a time, or finished ones pile up in memory.
         for first in range(0, chunks, 16 * threads):
-            yield from pool.map(packed, range(first, min(chunks, first + 16 * threads)))
+            yield from pool.map(part, range(first, min(chunks, first + 16 * threads)))
 
 
-def real_distances(codes: NDArray[np.uint8], seed: int = 0) -> dict[int, float]:
-    """Mean Hamming distance of at most 1000 tiles, drawn, to the 1st, 10th and 100th nearest of the others."""
+def real_distances(codes: NDArray[np.uint8], seed: int = 0) -> tuple[Distances, float]:
+    """How far at most 1000 tiles, drawn, are from the nearest of the others.
+
+    Returns:
+        mean Hamming distances to the 1st, 10th and 100th, and the standard deviation of the logarithm of that to the 10th.
+    """
     codes = np.ascontiguousarray(codes)
     drawn = np.random.default_rng(seed).permutation(len(codes))[:_ASKED_REAL]
-    found = _nearest(codes, codes[drawn], RANKS[-1] + 1)
-    return means_at(found[:, 1:])  # the nearest of all is the tile itself, or one as near
+    found = _nearest(codes, codes[drawn], RANKS[-1] + 1)[:, 1:]  # the nearest of all is the tile itself, or one as near
+    return means_at(found), float(np.log(np.maximum(found[:, RANKS[1] - 1], 1)).std())
 
 
-def means_at(distances: NDArray[np.integer]) -> dict[int, float]:  # type: ignore[type-arg]
+def means_at(distances: NDArray[np.integer]) -> Distances:  # type: ignore[type-arg]
     """Means over queries of ascending distances (queries, at least 100) at each of the ranks."""
     return {rank: round(float(distances[:, rank - 1].mean()), 1) for rank in RANKS}
 
 
-def tuned(pattern: Pattern, count: int, wanted: dict[int, float], *, seed: int = 0, trials: int = 50) -> Recipe:
+def tuned(pattern: Pattern, count: int, wanted: Distances, spread: float, *, seed: int = 0) -> Recipe:
     """The recipe by which held-out tiles are as far from the made ones as wanted; the same for the same seed.
 
-    The simplex method (Nelder & Mead 1965), from the best of nine recipes, on the sum of squared log ratios. At most half a
-    million tiles are made in a trial: of 48 million, the 100th neighbour is the first of these, and the 10th and the 1st lie
-    on the line through the logarithms of their 1st and 10th, which is checked when all are made.
+    Bits differ in proportion to the angle between descriptors (Goemans & Williamson 1995), so the cosine of two tiles that
+    share a group says how much of their noise they must share. From there on each angle is corrected by what is found in 60
+    whole groups of 500 and a sample of lone tiles that stand for all others. The noise of the groups of 500 is the
+    least, of four, that keeps other groups far enough away.
 
     Args:
         pattern: of the codes.
         count: how many are to be made.
         wanted: mean distances by rank.
+        spread: see `Recipe`.
         seed: of all draws.
-        trials: at most.
     """
-    sample = min(count, _SAMPLE)
-
-    def recipe(values: NDArray[np.float64]) -> Recipe:
-        size, *others = values.tolist()
-        return Recipe(float(np.exp(size)), *others, seed=seed)
-
-    def miss(values: NDArray[np.float64]) -> float:
-        found = _expected(pattern, recipe(values), sample, count)
-        return sum(np.log(found[rank] / wanted[rank]) ** 2 for rank in RANKS)
-
-    def enough(intermediate_result: OptimizeResult) -> None:
-        if intermediate_result.fun < _NEAR**2:
-            raise StopIteration
-
-    start = min(_STARTS, key=miss)
-    options = {"maxfev": trials, "xatol": 1e-2, "fatol": 1e-5, "initial_simplex": start + _STEPS}
-    best = minimize(miss, start, method="Nelder-Mead", bounds=_BOUNDS, options=options, callback=enough)
-    return recipe(best.x)
+    bits = pattern.rows.shape[1]
+    tried: list[tuple[float, Recipe]] = []
+    for base in _BASES:
+        angles = {rank: np.pi * wanted[rank] / bits for rank in RANKS}
+        for _ in range(_STEPS):
+            recipe = Recipe(_sizes(base, angles), spread, seed)
+            found = _expected(pattern, recipe, count)
+            off = max(abs(found[rank] / wanted[rank] - 1) for rank in RANKS)
+            tried.append((off, recipe))
+            if off <= _CLOSE:
+                return recipe
+            angles = {rank: min(1.5, angles[rank] * wanted[rank] / max(found[rank], 1)) for rank in RANKS}
+    return min(tried, key=lambda each: each[0])[1]
 
 
-def _expected(pattern: Pattern, recipe: Recipe, sample: int, count: int) -> dict[int, float]:
-    """Mean distances to be expected among ``count`` tiles, from a sample of them."""
-    asked = np.concatenate(list(made_codes(pattern, recipe, _ASKED, TUNING)))
-    codes = np.concatenate(list(made_codes(pattern, recipe, sample)))
-    logs = np.log(np.maximum(_nearest(codes, asked, RANKS[-1]).mean(axis=0), 0.1))
-    ranks = np.log(np.arange(1, RANKS[-1] + 1))
-    slope = (logs[9] - logs[0]) / np.log(10)
-    found = {}
-    for rank in RANKS:
-        place = np.log(rank * sample / count)
-        found[rank] = float(np.exp(logs[0] + slope * place if place < 0 else np.interp(place, ranks, logs)))
-    return found
+def _sizes(base: float, angles: Distances) -> tuple[float, float, float, float]:
+    """Sizes of the noise from the angles between tiles that share groups of 5, 50 and 500."""
+    # Of the square of a tile's length, between two real ones it has 2/3 on average.
+    shared = 2 / 3 + base**2
+    near, middle, far = np.minimum.accumulate(np.cos([angles[rank] for rank in RANKS]))
+    total = shared / max(far, 1e-3)
+    steps = np.maximum([middle - far, near - middle, 1 - near], 0) * total
+    return (base, *np.sqrt(steps).tolist())
+
+
+def _expected(pattern: Pattern, recipe: Recipe, count: int) -> Distances:
+    """Mean distances to be expected among ``count`` tiles."""
+    asked = np.random.default_rng([recipe.seed, _DRAWN]).integers(0, min(count, CHUNK), _ASKED)
+    size = min(count, GROUPS[0])
+    sample = min(_STRANGERS, count)
+    rows = [pattern.chunk(recipe, place, row[None], _HELD_OUT) for place, row in enumerate(asked)]
+    queries = packed(np.concatenate(rows))
+    strangers = _nearest(packed(pattern.lone(recipe, sample)), queries, min(sample, RANKS[-1]))
+    found = []
+    for place, row in enumerate(asked):
+        members = np.arange(row // GROUPS[0] * GROUPS[0], row // GROUPS[0] * GROUPS[0] + size)
+        differing = packed(pattern.chunk(recipe, place, members)) ^ queries[place]
+        distances = np.concatenate([np.bitwise_count(differing).sum(axis=1, dtype=np.int64), strangers[place]])
+        weights = np.concatenate([np.ones(size), np.full(strangers.shape[1], max(0, count - size) / sample)])
+        order = np.argsort(distances, kind="stable")
+        found.append(distances[order][np.searchsorted(weights[order].cumsum(), RANKS)])
+    return {rank: float(value) for rank, value in zip(RANKS, np.mean(found, axis=0), strict=True)}
 
 
 def _nearest(codes: NDArray[np.uint8], asked: NDArray[np.uint8], k: int) -> NDArray[np.int32]:
@@ -221,8 +270,3 @@ def _mix(made, rows, first, second, shares, noise, axes, ways):  # type: ignore[
             axis, length = axes[ways[first[tile], way]], noise[tile, way]
             for place in range(len(row)):
                 row[place] += length * axis[place]
-
-
-def as_record(recipe: Recipe) -> dict[str, float]:
-    """For a JSON file."""
-    return {name: round(value, 6) for name, value in asdict(recipe).items()}

@@ -31,8 +31,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from made_archives import coded_archive, described_archive, held_out
-from made_tiles import HELD_OUT, RANKS, Recipe, as_record, means_at, patterns, real_distances, tuned
+from made_archives import coded_archive, described_archive
+from made_tiles import RANKS, Recipe, means_at, patterns, real_distances, tuned
 from search_jobs import Job, Row, run
 from search_plain import read_milliseconds
 from search_table import as_text, bars
@@ -50,8 +50,8 @@ class Bench:
     def __init__(self, given: argparse.Namespace, cache: Path) -> None:
         self.given = given
         self.like = open_archive(given.source)
-        self.vectors, self.codes = patterns(self.like, given.tiles)
-        self.real = real_distances(np.asarray(self.like.codes), given.seed)
+        self.vectors, self.codes = patterns(self.like)
+        self.real, self.spread = real_distances(np.asarray(self.like.codes), given.seed)
         self.folder = cache / f"{self.like.identity[:12]}-{given.seed}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.started = time.perf_counter()
@@ -66,7 +66,7 @@ class Bench:
         found: Row = {
             "tiles": count,
             "bits": self.like.manifest.code_bits,
-            "recipe": as_record(recipe),
+            "recipe": recipe.record(),
             "neighbour_distances": {"real": self.real, "made": made},
             "read_ms": read_milliseconds(codes_file(job.folder)),
         }
@@ -96,7 +96,7 @@ class Bench:
     def coded_job(self, count: int, recipe: Recipe, attempt: int) -> Job:
         self.say(f"making {count:,} codes")
         folder = coded_archive(self.folder / f"codes-{count}-{attempt}", self.like, self.codes, recipe, count)
-        return self.job(folder, recipe)
+        return self.job(folder, recipe, count)
 
     def recipe(self, count: int, aim: dict[int, float], attempt: int = 0) -> Recipe:
         """The recipe for so many tiles: as it was found before, or tuned now."""
@@ -105,21 +105,21 @@ class Bench:
             self.say(
                 f"tuning {count:,} made tiles to neighbours at { ({k: round(v, 1) for k, v in aim.items()}) } bits"
             )
-            write_json(path, as_record(tuned(self.codes, count, aim, seed=self.given.seed, trials=self.given.trials)))
-        values = json.loads(path.read_bytes())
-        return Recipe(**{**values, "seed": int(values["seed"])})
+            write_json(path, tuned(self.codes, count, aim, self.spread, seed=self.given.seed).record())
+        return Recipe.of_record(json.loads(path.read_bytes()))
 
     def described(self, count: int, name: str, *options: object) -> Row:
         """A job on an archive of ``count`` tiles with descriptors, made by the recipe for codes."""
         self.say(f"making {count:,} descriptors")
         recipe = self.recipe(self.given.tiles, self.real)
         folder = described_archive(self.folder / f"described-{count}", self.like, self.vectors, recipe, count)
-        return self.measured(self.job(folder, recipe), name, *options)
+        return self.measured(self.job(folder, recipe, count), name, *options)
 
-    def job(self, folder: Path, recipe: Recipe) -> Job:
+    def job(self, folder: Path, recipe: Recipe, count: int) -> Job:
         """A job on an archive, its queries ready."""
         queries = self.folder / f"{folder.name}-queries-{self.given.queries}.npy"
-        np.save(queries, held_out(self.vectors, recipe, self.given.queries, HELD_OUT))
+        asked = self.vectors.held_out(recipe, count, self.given.queries)
+        np.save(queries, asked / np.linalg.norm(asked, axis=1, keepdims=True))
         return Job(folder, queries, queries.with_name(f"{folder.name}-true-{self.given.queries}.npy"), self.given.seed)
 
     def measured(self, job: Job, name: str, *options: object) -> Row:
@@ -167,7 +167,6 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--small", type=count, nargs="*", default=[45_000, 200_000], help="tiles with descriptors")
     parser.add_argument("--scored", type=count, default=1_000_000, help="tiles for linear scorers")
     parser.add_argument("--queries", type=count, default=200)
-    parser.add_argument("--trials", type=count, default=50, help="recipes tried at most when tuning")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="folder that keeps what is made: 8 GB for 48 million tiles")
     parser.add_argument("--resume", action="store_true", help="keep figures that are in the cache already")
