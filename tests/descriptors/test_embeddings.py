@@ -264,7 +264,20 @@ def test_one_place_at_two_dates_is_not_there_twice_but_equal_rows_are(tmp_path: 
         imported(plain(tmp_path / "a.parquet", places, listed(numbers)), tmp_path / "archive")
     dates = pa.array(["2020-01-01", "2020-01-01", "2021-01-01", "2021-01-01"])
     path = plain(tmp_path / "b.parquet", places, listed(numbers), date=dates)
-    assert len(imported(path, tmp_path / "dated")) == 4
+    archive = imported(path, tmp_path / "dated")
+    assert [raster.date for raster in archive.imagery] == ["2020-01-01", "2021-01-01"]
+    assert archive.tiles["raster"].tolist() == [0, 0, 1, 1] and archive.footprint(2).equals(archive.footprint(0))
+    assert np.array_equal(np.asarray(archive.raw), numbers.astype(np.float16))
+
+
+def test_tiles_at_one_place_can_be_told_apart(tmp_path: Path) -> None:
+    path = plain(tmp_path / "a.parquet", [PLACES[0], *PLACES[:3], PLACES[0]], listed(NUMBERS[:5]))
+    session = wb.Session(imported(path, tmp_path / "archive"), tmp_path / "labels")
+    windows = [tuple(tile) for tile in session.archive.tiles[["row", "col"]].tolist()]
+    assert len(set(windows)) == 5 and session.archive.footprint(4).equals(session.archive.footprint(0))
+    session.label([1], "mine")
+    hits = session.refine("mine", k=1)
+    assert hits.numbers.tolist() == [1] and hits[0].score == pytest.approx(1, abs=1e-3)
 
 
 def test_a_file_that_is_there_in_two_copies_is_named(tmp_path: Path) -> None:
@@ -398,6 +411,11 @@ def test_an_imported_archive_is_searched_labelled_refined_and_exported_like_any_
     written = gpd.read_file(session.export_labels(tmp_path / "labels.gpkg"), layer="labels").to_crs("EPSG:4326")
     positive = [shapely.box(*shape.bounds) for shape in written.geometry]
     assert max(shape.intersection(PLACES[7]).area for shape in positive) > 0.98 * PLACES[7].area
+
+
+def test_outlines_that_were_drawn_teach_by_the_tiles_they_lie_on(session: wb.Session) -> None:
+    session.label(PLACES[20].buffer(1e-4), "drawn")
+    assert session.refine("drawn", k=1)[0].number == 20
 
 
 def test_queries_that_need_the_encoder_say_that_it_is_not_here(session: wb.Session) -> None:

@@ -127,15 +127,26 @@ class Outlines:
             self._opened[raster] = read_outlines(self._folder, raster, self._imported[raster])
         return self._opened[raster][np.asarray(numbers) - self._starts[raster]]
 
-    def check(self, tiles: int) -> None:
-        """Raise `ArchiveInvalid` unless every file is the one that was written, and there is an outline a tile."""
-        if len(self) != tiles:
-            raise ArchiveInvalid(
-                f"{self._folder} holds {tiles:,} tiles and {len(self):,} outlines of tiles. Restore it from a copy, or "
-                "import again into another folder."
-            )
-        for raster, imported in enumerate(self._imported):
-            read_outlines(self._folder, raster, imported)
+
+def find_outlines(folder: Path, imported: Sequence[Imported | None]) -> Outlines | None:
+    """The outlines of an archive's tiles, by what stands for its rasters; None when it was built from imagery."""
+    known = [each for each in imported if each is not None]
+    return Outlines(folder, known) if known else None
+
+
+def check_outlines(folder: Path, imported: Sequence[Imported | None], tiles: int) -> None:
+    """Raise `ArchiveInvalid` unless every file of outlines is the one that was written, and there is one a tile."""
+    outlines = find_outlines(folder, imported)
+    if outlines is None:
+        return
+    for raster, each in enumerate(imported):
+        if each is not None:
+            read_outlines(folder, raster, each)
+    if len(outlines) != tiles:
+        raise ArchiveInvalid(
+            f"{folder} holds {tiles:,} tiles and {len(outlines):,} outlines of tiles. Restore it from a copy, or import "
+            "again into another folder."
+        )
 
 
 def outlines_crc(path: Path) -> int:

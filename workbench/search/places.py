@@ -13,6 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from workbench.descriptors.archive import Archive
 from workbench.descriptors.tiles import GridTiles, tile_sizes
+from workbench.errors import RasterUnreadable, WeightsUnavailable
 from workbench.imagery.grid import TILE_DTYPE
 
 _LABELLED_IOU = 0.5
@@ -57,29 +58,39 @@ class Places:
             return self._archive.vectors_of([number])[0]
         key = (self._archive.imagery[raster].fingerprint, shape.wkb)
         if key not in self._described:
-            self._described[key] = self._archive.describe(raster, shape)
+            self._described[key] = self._describe(raster, shape)
             while len(self._described) > _REMEMBERED:
                 self._described.popitem(last=False)
         return self._described[key]
 
+    def _describe(self, raster: int, shape: BaseGeometry) -> NDArray[np.float32]:
+        """The descriptor of an outline; with neither encoder nor imagery, the mean of the tiles it lies on, by their share."""
+        try:
+            return self._archive.describe(raster, shape)
+        except (WeightsUnavailable, RasterUnreadable):
+            near, shared = self._shared(raster, shape)
+            if self._archive.outlines is None or not shared.any():
+                raise
+            mean = shared[shared > 0] @ self._archive.vectors_of(near[shared > 0])
+            return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), np.float32)
+
     def overlapping(self, raster: int, shape: BaseGeometry) -> NDArray[np.int64]:
         """Tiles whose overlap with an outline is at least half of the two together (IoU 0.5)."""
         number = self.tile_of(raster, shape)
+        candidates, shared = self._shared(raster, shape)
+        size = self._archive.tiles[candidates]["size"].astype(float)
+        near = candidates[shared / (size**2 + shape.area - shared) >= _LABELLED_IOU]
+        return near if number is None else np.union1d(near, [number])
+
+    def _shared(self, raster: int, shape: BaseGeometry) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Tiles that may touch an outline, and how much of it each covers, in pixels."""
         left, top, right, bottom = shape.bounds
         reach = self._reach
-        candidates = self._archive.tiles_within(raster, left - reach, top - reach, right + reach, bottom + reach)
-        if not len(candidates):
-            return candidates
-        found = self._archive.tiles[candidates]
+        near = self._archive.tiles_within(raster, left - reach, top - reach, right + reach, bottom + reach)
+        found = self._archive.tiles[near]
         col, row, size = (found[name].astype(float) for name in ("col", "row", "size"))
         boxes = shapely.box(col, row, col + size, row + size)
-        shared = shapely.area(shapely.intersection(boxes, shape))
-        iou = shared / (size**2 + shape.area - shared)
-        return (
-            candidates[iou >= _LABELLED_IOU]
-            if number is None
-            else np.union1d(candidates[iou >= _LABELLED_IOU], [number])
-        )
+        return near, np.asarray(shapely.area(shapely.intersection(boxes, shape)), float)
 
     @cached_property
     def _reach(self) -> float:

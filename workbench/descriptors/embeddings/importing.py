@@ -15,8 +15,16 @@ from numpy.typing import NDArray
 
 from workbench.descriptors.archive import Archive, open_archive
 from workbench.descriptors.batches import Skipped
+from workbench.descriptors.embeddings.groups import TILE
 from workbench.descriptors.embeddings.reading import Scale, Source, open_sources, read_vectors
-from workbench.descriptors.embeddings.survey import TILE, Survey, identities, keys_of, survey, tiles_of
+from workbench.descriptors.embeddings.repeats import Companions, Twins
+from workbench.descriptors.embeddings.survey import (
+    Survey,
+    homes_of,
+    identities,
+    survey,
+    tiles_of,
+)
 from workbench.descriptors.embeddings.writing import FileWriter
 from workbench.descriptors.manifest import Manifest, read_manifest, write_manifest
 from workbench.errors import ArchiveMismatch, EmbeddingsInvalid, QueryInvalid
@@ -181,7 +189,7 @@ def _import_file(
     """The manifest with the tiles of one more file, which is written when all of them are on disk."""
     folder.mkdir(parents=True, exist_ok=True)
     skipped: list[Skipped] = []
-    twins = _Twins(source, found.twice, elsewhere)
+    twins, companions = Twins(source, found.twice, elsewhere), Companions(source, found.shared)
     dim = manifest.dim
     with ExitStack() as stack:
         writer = FileWriter(folder, source, found, [entry.name for entry in manifest.rasters], stack)
@@ -200,7 +208,9 @@ def _import_file(
             for each in bad[: max(0, _LISTED - len(skipped))]:
                 skipped.append(Skipped(source.name, first + int(each), 0, 0, f"row {first + each:,}: {reasons[each]}"))
             good = np.flatnonzero(reasons == "")
-            writer.add(first + good, tiles.crs[good], tiles.corners[good], vectors[good])
+            homes = homes_of(source, batch, tiles.crs, found.dated)
+            shifts = companions.before(batch, homes)
+            writer.add(first + good, homes[good], tiles.corners[good], vectors[good], shifts[good])
             writer.left_out += len(bad)
             progress.advance(len(batch))
         writer.finish(skipped, dim)
@@ -211,7 +221,7 @@ def _import_file(
         )
         return manifest
     sizes = sorted({float(size) for size in writer.sizes} | {size for size in manifest.grid.tile} - {float(TILE)})
-    strides = [found.groups[entry.imported.crs].stride for entry in entries if entry.imported is not None]
+    strides = [group.stride for group in found.groups.values()]
     stride = min(strides) if not manifest.rasters else min(manifest.grid.stride, *strides)
     grid = TileGrid((float(TILE), *(size for size in sizes if size != TILE)), stride)
     manifest = replace(manifest, dim=dim, grid=grid, rasters=(*manifest.rasters, *entries), complete=False)
@@ -233,30 +243,6 @@ def _scale_of(source: Source, batch: pa.RecordBatch, scale: Scale | None) -> NDA
         return np.asarray(batch.column(scale).to_numpy(zero_copy_only=False), np.float32)[:, None]
     said = source.layout.about.get("scale") if scale is None else scale
     return None if said is None else np.asarray(said, np.float32)
-
-
-class _Twins:
-    """Finds rows of a file that came before: in it, or by their identity in another file.
-
-    Without an identity, rows at the same place and date are the same when their numbers are.
-    """
-
-    def __init__(self, source: Source, twice: NDArray[np.uint64], elsewhere: Sequence[NDArray[np.uint64]]) -> None:
-        self._source, self._twice, self._elsewhere = source, twice, elsewhere
-        self._seen: dict[tuple[int, bytes], int] = {}
-
-    def mark(
-        self, batch: pa.RecordBatch, first: int, vectors: NDArray[np.float16], reasons: NDArray[np.object_]
-    ) -> None:
-        """Give a reason to the rows of a batch that came before, unless they have one already."""
-        keys, name = keys_of(self._source, batch), self._source.layout.identity
-        for other in self._elsewhere:
-            reasons[np.isin(keys, other) & (reasons == "")] = f"it has the {name} of a row of another file"
-        for each in np.flatnonzero(np.isin(keys, self._twice) & (reasons == "")):
-            key = (int(keys[each]), b"" if name else vectors[each].tobytes())
-            before = self._seen.setdefault(key, first + int(each))
-            if before != first + each:
-                reasons[each] = f"it has the {name or 'place and the embedding'} of row {before:,}"
 
 
 def _bad_text(source: Source, row: int, reason: str) -> str:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.descriptors.batches import Skipped, write_batch
+from workbench.descriptors.embeddings.groups import Group
 from workbench.descriptors.embeddings.reading import Source
-from workbench.descriptors.embeddings.survey import Group, Survey
+from workbench.descriptors.embeddings.survey import Survey
 from workbench.descriptors.imported import (
     OUTLINE_DTYPE,
     Imported,
@@ -71,13 +72,13 @@ class FileWriter:
         self.left_out = 0
         self._gathered: dict[str, _Gathered] = {}
         self._content = source.fingerprint
-        for place, (crs, group) in enumerate(found.groups.items()):
-            name = source.name if len(found.groups) == 1 else f"{source.name} ({crs[:24]})"
+        for place, (home, group) in enumerate(found.groups.items()):
+            name = source.name if len(found.groups) == 1 else f"{source.name} ({home[:40]})"
             name += f" {place + 1}" if name in names else ""
             raster = len(names) + place
             outlines = stack.enter_context(writing_outlines(folder, raster))
-            named = hashlib.blake2b(f"{self._content} {crs}".encode(), digest_size=16).hexdigest()
-            self._gathered[crs] = _Gathered(group, raster, name, named, outlines)
+            named = hashlib.blake2b(f"{self._content} {home}".encode(), digest_size=16).hexdigest()
+            self._gathered[home] = _Gathered(group, raster, name, named, outlines)
 
     def add(
         self,
@@ -85,14 +86,24 @@ class FileWriter:
         homes: NDArray[np.object_],
         corners: NDArray[np.float64],
         vectors: NDArray[np.float16],
+        shifts: NDArray[np.int64],
     ) -> None:
-        """Add tiles: their rows in the file (n,), CRS (n,), corners (n, 4, 2) and descriptors (n, dim)."""
-        for crs in dict.fromkeys(homes.tolist()):
-            mine = homes == crs
-            gathered = self._gathered[crs]
+        """Add tiles.
+
+        Args:
+            rows: theirs in the file, (n,).
+            homes: what each shares a raster by, (n,).
+            corners: (n, 4, 2).
+            vectors: descriptors, (n, dim).
+            shifts: how many tiles came before at the same place: the window is moved by as many pixels, (n,).
+        """
+        for home in dict.fromkeys(homes.tolist()):
+            mine = homes == home
+            gathered = self._gathered[home]
             tiles = np.empty(int(mine.sum()), TILE_DTYPE)
             tiles["raster"] = gathered.raster
             tiles["row"], tiles["col"], tiles["size"] = gathered.group.windows(corners[mine])
+            tiles["col"] += shifts[mine].astype(np.uint32)
             outlines = np.empty(len(tiles), OUTLINE_DTYPE)
             outlines["corners"], outlines["row"] = corners[mine], rows[mine]
             gathered.outlines.append(outlines)
@@ -135,6 +146,6 @@ class FileWriter:
             stretch=Stretch((), ()),
             nodata=None,
             user_nodata=False,
-            date=self._found.date,
+            date=each.group.date or self._found.date,
             imported=imported,
         )
