@@ -1,4 +1,4 @@
-"""The verbs in a terminal: python -m workbench build | search | export | train | predict | demo | scene | catalog."""
+"""The verbs in a terminal: python -m workbench build | import | search | export | train | predict | demo | scene | catalog."""
 
 from __future__ import annotations
 
@@ -50,6 +50,21 @@ def _build(options: argparse.Namespace) -> None:
     )
 
 
+def _import(options: argparse.Namespace) -> None:
+    from workbench.descriptors.embeddings.importing import import_embeddings
+
+    import_embeddings(
+        options.embeddings,
+        options.archive,
+        column=options.column,
+        crs=options.crs,
+        encoder=options.encoder,
+        tile_m=options.tile_m,
+        scale=options.scale,
+        on_bad="skip" if options.skip_bad else "raise",
+    )
+
+
 def _search(options: argparse.Namespace) -> None:
     from workbench.session import Session
 
@@ -79,6 +94,10 @@ def _export(options: argparse.Namespace) -> None:
         _say(
             f"wrote {len(chips.of('train'))} training and {len(chips.of('validation'))} validation chips to {options.chips}"
         )
+    if options.embeddings:
+        from workbench.descriptors.embeddings.exporting import export_embeddings
+
+        _say(f"wrote {export_embeddings(session.archive, options.embeddings, overwrite=options.overwrite)}")
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -193,6 +212,17 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--allow-remote", action="store_true")
     build.set_defaults(run=_build)
 
+    others = verbs.add_parser("import", help="make an archive of others' embeddings (GeoParquet)")
+    others.add_argument("embeddings", type=Path, help="a file, or a folder of files")
+    others.add_argument("archive", type=Path)
+    others.add_argument("--column", help="of the embeddings [found by name or type]")
+    others.add_argument("--crs", help="of the geometry, where the file does not say it")
+    others.add_argument("--encoder", help="name of what made the embeddings [what the file says]")
+    others.add_argument("--tile-m", type=float, help="side in metres of the tiles around points")
+    others.add_argument("--scale", type=float, help="multiplies the stored numbers")
+    others.add_argument("--skip-bad", action="store_true", help="leave out rows that cannot be used")
+    others.set_defaults(run=_import)
+
     search = verbs.add_parser("search", help="print the tiles most like an example, or best by the labels")
     search.add_argument("archive", type=Path)
     search.add_argument("--labels", type=Path, default=Path("labels"))
@@ -205,11 +235,12 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("--label", metavar="CLASS", help="label all hits as this class")
     search.set_defaults(run=_search)
 
-    export = verbs.add_parser("export", help="write labels for a GIS, or chips and masks for training")
+    export = verbs.add_parser("export", help="write labels for a GIS, chips and masks for training, or embeddings")
     export.add_argument("archive", type=Path)
     export.add_argument("--labels", type=Path, default=Path("labels"))
     export.add_argument("--gis", type=Path, help="labels.gpkg, .geojson or .parquet")
     export.add_argument("--chips", type=Path, help="a new folder")
+    export.add_argument("--embeddings", type=Path, help="all descriptors as GeoParquet")
     export.add_argument("--size", type=int, default=512, help="chip size in pixels [512]")
     export.add_argument("--overwrite", action="store_true")
     export.set_defaults(run=_export)

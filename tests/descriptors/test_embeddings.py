@@ -19,6 +19,7 @@ from embedding_files import DIM, clay, earth_index, lonlat, major_tom, plain, sq
 from small_archives import MeanColour, contents, small_imagery
 
 import workbench as wb
+from workbench.__main__ import main
 from workbench.descriptors.archive import Archive, open_archive
 from workbench.errors import (
     ArchiveInvalid,
@@ -31,6 +32,7 @@ from workbench.errors import (
     WeightsUnavailable,
 )
 from workbench.jobs import Progress
+from workbench.search.where import Where
 
 PLACES = lonlat(squares())
 NUMBERS = vectors(len(PLACES))
@@ -187,6 +189,36 @@ def test_an_interrupted_import_goes_on_and_gives_the_same_files(tmp_path: Path) 
     assert imported(tmp_path, tmp_path / "stopped").complete
     whole = imported(tmp_path, tmp_path / "whole")
     assert contents(tmp_path / "stopped") == contents(whole.folder)
+
+
+@pytest.mark.slow
+def test_P01_a_killed_import_goes_on_and_gives_the_same_files(tmp_path: Path) -> None:
+    for number in range(3):
+        part = slice(10 * number, 10 * number + 10)
+        clay(tmp_path / f"{number}.parquet", PLACES[part], NUMBERS[part])
+    whole = contents(imported(tmp_path, tmp_path / "whole").folder)
+    program = "import sys; import workbench as wb; from workbench import files; from pathlib import Path\n" + _DIE
+    for fatal in range(1, 24, 3):
+        folder = tmp_path / f"killed-{fatal}"
+        ran = subprocess.run([sys.executable, "-c", program, str(tmp_path), str(folder), str(fatal)], check=False)
+        assert ran.returncode == 9
+        assert contents(imported(tmp_path, folder).folder) == whole
+
+
+_DIE = """
+import os
+from workbench.jobs import Progress
+count = 0
+sync = files._sync
+def dying(path):
+    global count
+    count += 1
+    if count == int(sys.argv[3]):
+        os._exit(9)
+    sync(path)
+files._sync = dying
+wb.import_embeddings(sys.argv[1], sys.argv[2], progress=Progress())
+"""
 
 
 def spoiled(kind: str) -> tuple[list[Any], list[Any]]:
@@ -411,6 +443,27 @@ def test_an_imported_archive_is_searched_labelled_refined_and_exported_like_any_
     written = gpd.read_file(session.export_labels(tmp_path / "labels.gpkg"), layer="labels").to_crs("EPSG:4326")
     positive = [shapely.box(*shape.bounds) for shape in written.geometry]
     assert max(shape.intersection(PLACES[7]).area for shape in positive) > 0.98 * PLACES[7].area
+
+
+def test_an_imported_archive_is_filtered_by_area(session: wb.Session) -> None:
+    area = shapely.union_all(np.array(PLACES[:6])).buffer(-1e-4)
+    hits = session.search(tile=20, k=30, where=Where(area=area))
+    assert sorted(hits.numbers.tolist()) == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_terminal_imports_searches_and_exports(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    clay(Path("clay.parquet"), PLACES, NUMBERS)
+    assert main(["import", "clay.parquet", "archive", "--encoder", "clay-v1"]) == 0
+    capsys.readouterr()
+    assert main(["search", "archive", "--tile", "3", "-k", "2"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split("\t")[1] == "3"
+    assert main(["export", "archive", "--embeddings", "out.parquet"]) == 0
+    assert pq.read_metadata("out.parquet").num_rows == 30
+    assert main(["import", "out.parquet", "again", "--column", "nothing"]) == 2
+    assert "nothing" in capsys.readouterr().err
 
 
 def test_outlines_that_were_drawn_teach_by_the_tiles_they_lie_on(session: wb.Session) -> None:

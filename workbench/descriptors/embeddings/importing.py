@@ -260,7 +260,8 @@ def _remove_leftovers(folder: Path, manifest: Manifest) -> None:
         for path in folder.glob(f"{kind}-*"):
             if path.stem.removeprefix(f"{kind}-") not in wanted:
                 path.unlink(missing_ok=True)
-        for path in folder.glob(f".{kind}-*"):
+    for pattern in (".batch-*", ".tiles-*", ".descriptors-*", ".outlines-*", ".manifest.*", "derived/.*"):
+        for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
 
 
