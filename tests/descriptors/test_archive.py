@@ -23,7 +23,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifests, "BLOCK", 128)
         patch.setattr(manifests, "BLOCKS_PER_BATCH", 3)
-        patch.setattr("workbench.descriptors.build.compact", lambda *_: None)  # as builds left it once; see test_compaction
+        patch.setattr(
+            "workbench.descriptors.build.compact", lambda *_: None
+        )  # as builds left it once; see test_compaction
         return build_archive(
             small_imagery(folder / "images"), folder / "archive", tile=64, encoder=MeanColour(), progress=Progress()
         )

@@ -157,13 +157,11 @@ def test_an_archive_of_one_tile_has_a_code(tmp_path: Path) -> None:
     assert np.array_equal(reopen(archive.folder).codes, archive.codes)
 
 
-def test_P41_an_archive_of_the_first_version_has_the_default_codes(built: Archive, folder: Path) -> None:
+def test_P41_an_archive_whose_tiles_were_described_in_another_way_is_refused(folder: Path) -> None:
     values = json.loads((folder / "manifest.json").read_text())
-    del values["code_kind"], values["code_bits"]
-    (folder / "manifest.json").write_text(json.dumps(values | {"version": 1}))
-    for path in folder.glob("derived/codes-*"):
-        path.unlink()
-    assert np.array_equal(reopen(folder).codes, built.codes)
+    (folder / "manifest.json").write_text(json.dumps(values | {"version": 2}))
+    with pytest.raises(ArchiveInvalid, match=r"of version 2, whose tiles were described in another way"):
+        reopen(folder)
 
 
 def test_neighbours_by_codes_are_neighbours_by_descriptors(built: Archive) -> None:

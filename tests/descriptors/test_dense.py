@@ -68,7 +68,7 @@ maps = st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(0, 2**32 - 1)
 
 @given(maps, st.floats(-20, 60), st.floats(-20, 60), st.floats(2, 50), st.floats(2, 50), st.sampled_from([8.0, 12.5]))
 @settings(deadline=None, max_examples=60)
-def test_pool_grid_is_the_mean_weighted_by_area_and_data(
+def test_pool_grid_is_the_mean_weighted_by_area_place_and_data(
     shape: tuple[int, int, int], row: float, col: float, height: float, width: float, cell: float
 ) -> None:
     rows, cols, seed = shape
@@ -77,16 +77,17 @@ def test_pool_grid_is_the_mean_weighted_by_area_and_data(
     valid = chance.choice([0, 0.25, 1], (rows, cols)).astype(np.float32)
     features = FeatureMap(cells, valid, 4.0, -8.0, cell)
     means, shares = features.pool_grid(np.array([row]), np.array([col]), height, width)
-    total, weight = np.zeros(3), 0.0
-    for r in range(rows):
-        for c in range(cols):
-            piece = box(-8 + c * cell, 4 + r * cell, -8 + (c + 1) * cell, 4 + (r + 1) * cell)
-            area = piece.intersection(box(col, row, col + width, row + height)).area * valid[r, c]
-            total += area * cells[:, r, c]
-            weight += area
-    assert shares[0, 0] == pytest.approx(weight / (height * width), abs=1e-4)
-    if weight > 1e-2:
-        assert means[0, 0] == pytest.approx(total / weight, abs=1e-3)
+    samples = (np.arange(400) + 0.5) / 400
+    counts = 6 * samples * (1 - samples)
+    r = np.floor((row + samples * height - 4) / cell).astype(int)
+    c = np.floor((col + samples * width + 8) / cell).astype(int)
+    here = np.outer((r >= 0) & (r < rows), (c >= 0) & (c < cols))
+    weights = valid[np.ix_(r.clip(0, rows - 1), c.clip(0, cols - 1))] * here
+    assert shares[0, 0] == pytest.approx(weights.mean(), abs=0.01)
+    weights = weights * np.outer(counts, counts)
+    if weights.mean() > 0.01:
+        found = (cells[:, *np.ix_(r.clip(0, rows - 1), c.clip(0, cols - 1))] * weights).mean(axis=(1, 2))
+        assert means[0, 0] == pytest.approx(found / weights.mean(), abs=0.03)
 
 
 def test_pool_shape_of_a_rectangle_is_pool_grid(tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_holes_do_not_count(tmp_path: Path) -> None:
         features = encode_window(raster, raster.window, 1.0, MeanColour(), fit_stretch(raster))
         means, share = features.pool_grid(np.array([0]), np.array([64]), 128, 128)
         # A cell that is partly a hole looks partly mid-grey; it counts by its share of data.
-        assert bool(abs(means[0, 0, 0] - 90 / 255) < 0.01) is same
+        assert bool(abs(means[0, 0, 0] - 90 / 255) < 0.02) is same
         assert share[0, 0] == pytest.approx(1 if raster is plain else 1 - 40 / 128, abs=1e-5)
 
 

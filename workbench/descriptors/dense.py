@@ -23,8 +23,6 @@ _PIECE = 32
 # Holes look mid-grey to the encoder: near the mean of aerial imagery, so that they add little to their surroundings.
 _HOLE = 0.45
 _SUPERSAMPLE = 8
-# A lone chip lies in this many pixels of the same grey: the zeros that a network pads with look like no ground at all.
-_AROUND = 64
 
 
 @dataclass(frozen=True)
@@ -52,22 +50,24 @@ class FeatureMap:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Mean features of windows of one size at every combination of first rows and first columns.
 
-        A cell counts by the area of it that lies in the window and by its share of valid pixels.
+        A cell counts by the area of it that lies in the window, by where in the window that is (see `tapered`), and by
+        its share of valid pixels.
 
         Returns:
             means (len(rows), len(cols), raw) and the share of each window that has data (len(rows), len(cols)).
         """
-        by_row = _overlaps((rows - self.row) / self.cell, height / self.cell, self.cells.shape[1])
-        by_col = _overlaps((cols - self.col) / self.cell, width / self.cell, self.cells.shape[2])
-        weighted = self.cells * self.valid
-        sums = np.tensordot(np.tensordot(weighted, by_row, (1, 1)), by_col, (1, 1))
+        starts = (rows - self.row) / self.cell, (cols - self.col) / self.cell
+        sizes = height / self.cell, width / self.cell
+        by_row, by_col = map(tapered, starts, sizes, self.valid.shape)
+        sums = np.tensordot(np.tensordot(self.cells * self.valid, by_row, (1, 1)), by_col, (1, 1))
         weights = by_row @ self.valid @ by_col.T
-        area = height * width / self.cell**2
         means = sums.transpose(1, 2, 0) / np.maximum(weights, 1e-9)[..., None]
-        return means.astype(np.float32), (weights / area).astype(np.float32)
+        in_row, in_col = map(_overlaps, starts, sizes, self.valid.shape)
+        share = in_row @ self.valid @ in_col.T / (sizes[0] * sizes[1])
+        return means.astype(np.float32), share.astype(np.float32)
 
     def pool_shape(self, shape: BaseGeometry) -> NDArray[np.float32]:
-        """Mean features (raw,) inside a geometry in the raster's pixel coordinates."""
+        """Mean features (raw,) inside a geometry in the raster's pixel coordinates, tapered as its bounds are."""
         step = self.cell / _SUPERSAMPLE
         local = affine_transform(shape, (1 / step, 0, 0, 1 / step, -self.col / step, -self.row / step))
         rows, cols = self.valid.shape
@@ -75,8 +75,11 @@ class FeatureMap:
         drawn = rasterize([local], shape_out, dtype="uint8")
         if not drawn.any():  # thinner than a sample
             drawn = rasterize([local], shape_out, all_touched=True, dtype="uint8")
-        covered = drawn.reshape(rows, _SUPERSAMPLE, cols, _SUPERSAMPLE).mean(axis=(1, 3))
-        weights = covered * self.valid
+        left, top, right, bottom = local.bounds
+        by_row = tapered(np.array([top]), bottom - top, shape_out[0])[0]
+        by_col = tapered(np.array([left]), right - left, shape_out[1])[0]
+        weighted = drawn * by_row[:, None] * by_col
+        weights = weighted.reshape(rows, _SUPERSAMPLE, cols, _SUPERSAMPLE).mean(axis=(1, 3)) * self.valid
         total = weights.sum()
         return (np.tensordot(self.cells, weights, 2) / max(total, 1e-9)).astype(np.float32)  # type: ignore[no-any-return]
 
@@ -158,13 +161,28 @@ def encode_alone(pixels: NDArray[np.uint8], encoder: Encoder) -> NDArray[np.floa
     """
     stride = encoder.stride
     rows, cols = (max(stride, length // stride * stride) for length in pixels.shape[1:])
-    around = math.ceil(_AROUND / stride)
-    edge = around * stride
-    unit = np.full((3, rows + 2 * edge, cols + 2 * edge), _HOLE, np.float32)
+    unit = np.full((3, rows, cols), _HOLE, np.float32)
     part = pixels[:, :rows, :cols]
-    unit[:, edge : edge + part.shape[1], edge : edge + part.shape[2]] = part / np.float32(255)
-    cells = encoder.features(unit)[:, around:-around, around:-around]
-    return encoder.finish(cells.mean(axis=(1, 2))[None])[0]
+    unit[:, : part.shape[1], : part.shape[2]] = part / np.float32(255)
+    cells = encoder.features(unit)
+    by_row, by_col = (tapered(np.zeros(1), length, length)[0] for length in cells.shape[1:])
+    pooled = np.tensordot(cells, np.outer(by_row, by_col), 2) / cells[0].size
+    return encoder.finish(pooled.astype(np.float32)[None])[0]
+
+
+def tapered(starts: NDArray[np.floating], length: float, cells: int) -> NDArray[np.float32]:
+    """How much each of ``cells`` unit cells counts in each interval [start, start + length): (intervals, cells).
+
+    Cells at a window's edge saw as much of its neighbours as of the window, and describe it less. So they count less, by
+    a parabola (Welch 1967) that is 1.5 in the middle and 0 at the ends:
+
+        w(t) = 6 t (1 - t),    integral from 0 to t:  3 t^2 - 2 t^3,    t = (position - start) / length
+
+    The weights of an interval inside the cells add up to its length. Where tiles overlap by half, a thing at the edge of one is
+    in the middle of the next.
+    """
+    edges = np.clip((np.arange(cells + 1) - starts[:, None]) / length, 0, 1)
+    return np.diff(length * edges**2 * (3 - 2 * edges), axis=1).astype(np.float32)
 
 
 def _overlaps(starts: NDArray[np.floating], length: float, cells: int) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from workbench.imagery.render import Stretch, fit_stretch
 
 FORMAT = "workbench-archive"
 VERSION = 3
+_OLDEST = 3
 BLOCK = 2048
 BLOCKS_PER_BATCH = 4
 
@@ -239,6 +240,11 @@ def read_manifest(folder: Path) -> Manifest:
         if form != FORMAT or version > VERSION:
             raise ArchiveInvalid(
                 f"{path} is {form} version {version}; this program reads {FORMAT} up to {VERSION}. Update it."
+            )
+        if version < _OLDEST:
+            raise ArchiveInvalid(
+                f"{path} is of version {version}, whose tiles were described in another way than queries are now. Build the "
+                "archive anew."
             )
         grid = TileGrid(tuple(values["grid"]["tile"]), values["grid"]["stride"], values["grid"]["resolution_m"])
         rasters = tuple(_raster_entry(entry) for entry in values["rasters"])
