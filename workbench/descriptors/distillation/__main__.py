@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -45,17 +44,15 @@ def main() -> None:
             names[name] = teacher.weight
         wanted = targets(found, weights)
         recipe = Recipe(epochs=asked.epochs, batch=asked.batch, rate=asked.rate, seed=asked.seed)
-        started = time.monotonic()
         student = train(crops, wanted, starting_weights(asked.start), recipe, out / "checkpoint.safetensors", progress)
         card = {
-            "imagery": [Path(text).name for text in asked.imagery],
+            "imagery": [[Path(part).name for part in text.split(",")] for text in asked.imagery],
             "scenes": asked.scenes,
             "crops": asked.crops,
             "side": asked.side,
             "teachers": names,
             "orientations": asked.orientations,
             "recipe": asdict(recipe),
-            "minutes_of_this_run": round((time.monotonic() - started) / 60, 1),
         }
         save_aerial(student, out / "aerial.safetensors", card)
 
