@@ -29,18 +29,19 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_notebook_on_descriptors_runs_offline_in_under_a_minute(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("name", "figures"), [("02_descriptors", 8), ("03_search_at_scale", 7)])
+def test_a_notebook_runs_offline_in_under_a_minute(
+    name: str, figures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other on a busy machine count as work
     (there := tmp_path / "notebooks").mkdir()  # its files go beside it, as in the repository
-    notebook = nbformat.read(NOTEBOOKS / "02_descriptors.ipynb", 4)
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(OFFLINE))
     notebook.cells.append(nbformat.v4.new_code_cell(CPU_SECONDS))
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(there)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
-    assert len(pictures) == 8
+    assert len(pictures) == figures
     assert not [output["text"] for output in outputs if output.get("name") == "stderr"]
     # The processor's time and not the clock on the wall, which measures what else the machine does.
     assert float(outputs[-1]["data"]["text/plain"]) < 60
