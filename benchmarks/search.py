@@ -23,6 +23,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -72,7 +73,7 @@ class Bench:
         }
         engines = plain["engines"]
         flat = self.measured(job, "engine", "flat")
-        found["exact"] = {name: value for name, value in flat.items() if name != "engines"}
+        found["flat"] = {name: value for name, value in flat.items() if name != "engines"}
         built = self.measured(job, "build")
         lists = self.measured(job, "engine", "inverted")
         engines = [*engines, *flat.pop("engines"), *lists.pop("engines")]
@@ -90,6 +91,7 @@ class Bench:
             self.say(f"neighbours at {made} bits, really at {self.real}: off by {off:.1%}")
             if off <= _CLOSE or attempt == _CORRECTIONS:
                 break
+            shutil.rmtree(job.folder)
             aim = {rank: aim[rank] * self.real[rank] / made[rank] for rank in RANKS}
         return job, recipe, plain, made
 

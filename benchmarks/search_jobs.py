@@ -19,7 +19,7 @@ from search_plain import Latency, dictionary_scan, latency, matrix_vector, plain
 
 from workbench.descriptors.archive import Archive, open_archive
 from workbench.jobs import Progress
-from workbench.search.index import Index, Scorer
+from workbench.search.index import Hits, Index, Scorer
 from workbench.search.where import Where
 
 Row = dict[str, Any]
@@ -103,8 +103,9 @@ def warm(job: Job, name: str) -> Row:
         found["disk_gb"] = round(folder_bytes(job.folder) / 1e9, 3)
         found["engines"] = []
         for k in ks_for(len(archive)):
-            taken = latency(lambda number, k=k: index.search(asked[number], k), len(asked))  # type: ignore[misc]
-            found["engines"].append(row_of(name, name != "inverted", k, taken, recall_of(index, asked, true, k)))
+            taken, hits = searched(index, asked, k)
+            right = recall_of(archive, asked, hits, true, k)
+            found["engines"].append(row_of(name, name != "inverted", k, taken, right))
         found["filtered"] = filtered(index, asked, job.seed)
         scorers = drawn_scorers(asked, job.seed)
         taken = latency(lambda number: index.search(scorers[number], 100), len(scorers))
@@ -122,8 +123,8 @@ def small(job: Job, scan: bool) -> Row:
     found: Row = {"tiles": len(archive), "engine": index.engine, "matrix_vector_ms": product.median}
     rows = []
     for k in ks_for(len(archive)):
-        taken = latency(lambda number, k=k: index.search(asked[number], k), len(asked))  # type: ignore[misc]
-        right = [cosine_recall(index.search(query, k).numbers, vectors @ query, k) for query in asked]
+        taken, hits = searched(index, asked, k)
+        right = [cosine_recall(numbers, vectors @ query, k) for numbers, query in zip(hits, asked, strict=True)]
         rows.append(row_of(index.engine, index.engine == "exact", k, taken, float(np.mean(right))))
     found |= {"engines": rows, "to_matrix_vector": round(rows[min(1, len(rows) - 1)]["median_ms"] / product.median, 3)}
     built, taken, right_share = plain_pynndescent(vectors, asked, KS[0], job.seed)
@@ -160,32 +161,47 @@ def filtered(index: Index, asked: NDArray[np.float32], seed: int) -> list[Row]:
     area = Where(
         area=_box(west, south, west + side * (east - west), south + side * (north - south)), crs=str(raster.crs)
     )
+    queries = archive.code_model.encode(asked[:_SCANNED])
     found = []
     for name, where in (("area", area), ("drawn", drawn)):
         numbers = drawn if name == "drawn" else area.numbers(archive)
         k = min(100, len(numbers))
-        taken = latency(lambda number, where=where: index.search(asked[number], 100, where), len(asked))  # type: ignore[misc]
-        codes = archive.codes[numbers]
-        exact = True
-        for query in asked[:_SCANNED]:
-            distances = np.bitwise_count(codes ^ archive.code_model.encode(query[None])).sum(axis=1)
-            hits = index.search(query, 100, where).numbers
-            places = np.searchsorted(numbers, hits)
-            exact &= len(hits) == k and sorted(distances[places]) == sorted(distances)[:k]
-        found.append(
-            {"where": name, "tiles": len(numbers), "median_ms": taken.median, "p95_ms": taken.p95, "exact": bool(exact)}
-        )
+        taken, hits = searched(index, asked, 100, where)
+        codes, exact = archive.codes[numbers], True
+        for query, mine in zip(queries, hits, strict=False):
+            distances = np.bitwise_count(codes ^ query).sum(axis=1, dtype=np.int64)
+            near = np.sort(distances[np.searchsorted(numbers, mine)])
+            exact &= bool(np.isin(mine, numbers).all()) and np.array_equal(near, np.sort(distances)[:k])
+        times = {"median_ms": taken.median, "p95_ms": taken.p95}
+        found.append({"where": name, "tiles": len(numbers), **times, "exact": exact})
     return found
 
 
-def recall_of(index: Index, asked: NDArray[np.float32], true: NDArray[np.int32], k: int) -> float:
+def searched(
+    index: Index, asked: NDArray[np.float32], k: int, where: Any = None
+) -> tuple[Latency, list[NDArray[np.int64]]]:
+    """How long each query takes, and the numbers of its hits."""
+    found: list[Hits] = [Hits()] * len(asked)
+
+    def ask(number: int) -> None:
+        found[number] = index.search(asked[number], k, where)
+
+    taken = latency(ask, len(asked))
+    return taken, [hits.numbers for hits in found]
+
+
+def recall_of(
+    archive: Archive,
+    asked: NDArray[np.float32],
+    hits: Sequence[NDArray[np.int64]],
+    true: NDArray[np.int32],
+    k: int,
+) -> float:
     """Share of hits that are no farther than the true kth nearest code, over all queries; a hit too few is a miss."""
-    model, codes = index.archive.code_model, index.archive.codes
+    codes, queries = archive.codes, archive.code_model.encode(asked)
     right = 0
-    for query, distances in zip(asked, true, strict=True):
-        numbers = index.search(query, k).numbers
-        found = np.bitwise_count(codes[numbers] ^ model.encode(query[None])).sum(axis=1)
-        right += int((found <= distances[k - 1]).sum())
+    for query, numbers, distances in zip(queries, hits, true, strict=True):
+        right += int((np.bitwise_count(codes[numbers] ^ query).sum(axis=1) <= distances[k - 1]).sum())
     return round(right / (k * len(asked)), 5)
 
 

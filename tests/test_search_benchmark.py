@@ -111,7 +111,7 @@ def job(real: Archive, folder: Path, count: int, *, described: bool) -> Job:
 
 
 def test_every_hit_of_an_exact_engine_and_fewer_of_a_worse_one_are_near_enough(real: Archive, tmp_path: Path) -> None:
-    from search_jobs import plain, recall_of
+    from search_jobs import plain, recall_of, searched
 
     given = job(real, tmp_path, 3000, described=False)
     found = plain(given)
@@ -120,9 +120,10 @@ def test_every_hit_of_an_exact_engine_and_fewer_of_a_worse_one_are_near_enough(r
     asked, true = given.asked(), np.load(given.true)
     codes = archive.code_model.encode(asked)
     np.testing.assert_array_equal(true, true_distances(np.asarray(archive.codes), codes)[:, :1000])
-    index = Index(archive, "flat")
-    assert recall_of(index, asked, true, 100) == 1
-    assert recall_of(index, asked, true - 1, 100) < 0.99  # were the true ones nearer, some hits would be too far
+    _, hits = searched(Index(archive, "flat"), asked, 100)
+    assert recall_of(archive, asked, hits, true, 100) == 1
+    assert recall_of(archive, asked, hits, true - 1, 100) < 0.99  # were the true ones nearer, some would be too far
+    assert recall_of(archive, asked, [numbers[:50] for numbers in hits], true, 100) == 0.5
 
 
 def test_made_descriptors_make_an_archive_with_the_codes_of_the_real_one(real: Archive, tmp_path: Path) -> None:
