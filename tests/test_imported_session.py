@@ -70,7 +70,7 @@ def test_every_tile_has_its_own_place_in_the_heat(tmp_path: Path, step: float) -
     session.search(tile=0, k=81)
     for number in range(81):
         lon, lat = session.archive.footprint(number, "EPSG:4326").centroid.coords[0]
-        places = session.layers._lattices[0][0]
+        places = session.layers._map.lattices(0)[0]
         col, row = session.archive.imagery[0].to_pixels(shapely.Point(lon, lat), "EPSG:4326").coords[0]
         found = places.rows.nearest(np.array([row]))[0], places.cols.nearest(np.array([col]))[0]
         assert places.numbers[found] == number
@@ -80,7 +80,7 @@ def test_a_few_tiles_strewn_over_a_continent_take_no_grid_of_it(tmp_path: Path) 
     far = [*SQUARES, *squares(1, 1, side=32, east=HALF_METRE.c + 70_000, north=HALF_METRE.f + 90_000)]
     session = session_on(far, tmp_path)
     session.search(tile=0, k=3)
-    assert session.layers._lattices == [()]
+    assert session.layers._map.lattices(0) == ()
 
 
 def painted(session: wb.Session, layer: int, lon: float, lat: float) -> bool:

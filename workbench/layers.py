@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from workbench.descriptors.archive import Archive
 from workbench.errors import QueryInvalid, RasterRefused, RasterUnreadable, ShapeMismatch
-from workbench.imagery.mercator import MAX_ZOOM, TILE, Patch, is_tile, native_zoom
+from workbench.imagery.mercator import MAX_ZOOM, TILE, is_tile, native_zoom
 from workbench.imagery.mosaic import Draw, Mosaic
 from workbench.imagery.opening import open_imagery
-from workbench.imagery.outlines import Outlines, Style, load_canvas, rgb
-from workbench.imagery.paint import Cells, Lattice, cells_of, coverage, grid_lines, lattices
+from workbench.imagery.outlines import Outlines, Style, load_canvas
 from workbench.imagery.pictures import STRETCHES, Pictures
 from workbench.imagery.probabilities import Probabilities
 from workbench.imagery.rasters import Raster
@@ -28,7 +27,8 @@ from workbench.imagery.tile_cache import TileCache
 from workbench.imagery.xyz import encode_tile
 from workbench.labels.fold import Label, LabelClass, default_colour
 from workbench.labels.shapes import LabelShapes
-from workbench.search.ranks import RANKS, rank_levels
+from workbench.search.ranks import RANKS
+from workbench.tile_map import BEST, TileMap
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,7 @@ NAMES = ("Imagery", "Best matches", "Prediction", "Polygons", "Labels", "Tile gr
 CACHE_BYTES = 64_000_000
 
 _BEYOND = 3
-_GRID_PLACES = 4_000_000
-_SPARSE = 64
+_ALL_HITS = "all hits; other tiles are too many to colour"
 _MOST_PIXELS = 1024
 _MOST_PROBLEMS = 100
 Legend = tuple[tuple[str, str], ...]
@@ -89,6 +88,7 @@ class Layers:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._mosaic = Mosaic(archive.imagery)
+        self._map = TileMap(archive)
         self._seen = _seen_of(archive)
         self._ground = Mosaic(self._seen.imagery)
         self._labels = LabelShapes()
@@ -98,7 +98,7 @@ class Layers:
         self._layers = [_Layer() for _ in NAMES]
         if self._native is not None:
             self.set_stretch(STRETCHES[0])
-            self._put(GRID, self._over(self._draw_lines))
+            self._put(GRID, self._over(self._map.lines))
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -175,11 +175,12 @@ class Layers:
         if any(raster.mappable for raster in self._seen.imagery):
             self._put(IMAGERY, lambda x, y, z, size: self._ground.paint(x, y, z, pictures.draw, size))
 
-    def set_scores(self, scores: NDArray[np.float32] | None) -> None:
+    def set_scores(self, scores: NDArray[np.float32] | Callable[[], NDArray[np.float32]] | None) -> None:
         """Colour the best tiles by their rank; None: no tile.
 
         Args:
-            scores: of all tiles of the archive, (n,); those that are not finite have no rank.
+            scores: of all tiles of the archive, (n,), or what gives them, which is asked when something is first drawn;
+                those that are not finite have no rank.
 
         Raises:
             ShapeMismatch: not one score a tile.
@@ -187,20 +188,27 @@ class Layers:
         if scores is None or self._native is None:
             self._put(HEAT, None)
             return
-        if scores.shape != (len(self._archive),):
+        if isinstance(scores, np.ndarray) and scores.shape != (len(self._archive),):
             raise ShapeMismatch(
                 f"Got scores of shape {scores.shape} for {len(self._archive):,} tiles. Give one score a tile."
             )
-        levels = rank_levels(scores)
-        cells = [cells_of(parts, levels) if parts else None for parts in self._lattices]
-        colours = np.array([(0, 0, 0, 0), *((*rgb(colour), 255) for _, colour in reversed(RANKS))], np.uint8)
-
-        def draw(position: int, patch: Patch) -> NDArray[np.uint8] | None:
-            mine: Cells | None = cells[position]
-            return None if mine is None else mine.paint(self._archive.imagery[position], patch, colours)
-
+        draw = self._map.ranked((lambda: scores) if isinstance(scores, np.ndarray) else scores)
         legend = tuple((colour, f"best {share * 100:g} %") for share, colour in RANKS)
         self._put(HEAT, self._over(draw), legend)
+
+    def set_hits(self, numbers: NDArray[np.int64]) -> None:
+        """Colour hits only, where there are too many tiles to rank them all (`tile_map.MOST_RANKED`).
+
+        Args:
+            numbers: of the hits, best first.
+        """
+        if self._native is None or not len(numbers):
+            self._put(HEAT, None)
+            return
+        outlines = self._map.outlined(numbers)
+        words = [f"best {count}" for count, _ in BEST if count is not None and count < len(numbers)]
+        legend = tuple((colour, said) for said, (_, colour) in zip([*words, _ALL_HITS], BEST, strict=False))
+        self._put(HEAT, lambda x, y, z, size: (outlines().paint(x, y, z, size), {}), legend)
 
     def set_prediction(self, rasters: Sequence[Path], colours: Mapping[str, str], threshold: float = 0.5) -> None:
         """Show the most probable class of each place in its colour, the stronger the surer.
@@ -273,33 +281,6 @@ class Layers:
         """The zoom of the finest raster; None when none has a place on the map."""
         rasters = (*self._archive.imagery, *self._seen.imagery)
         return max((native_zoom(raster) for raster in dict.fromkeys(rasters) if raster.mappable), default=None)
-
-    @cached_property
-    def _lattices(self) -> list[tuple[Lattice, ...]]:
-        """Where the tiles of each raster lie; empty for rasters without tiles."""
-        archive = self._archive
-        order = np.argsort(archive.tiles["raster"], kind="stable")
-        ends = np.searchsorted(archive.tiles["raster"][order], np.arange(len(archive.imagery) + 1))
-        found: list[tuple[Lattice, ...]] = []
-        for position, raster in enumerate(archive.imagery):
-            mine = order[ends[position] : ends[position + 1]]
-            imported = archive.outlines is not None
-            # A few tiles strewn over a continent would take a grid of the whole of it.
-            sparse = imported and archive.manifest.grid.count(raster) > max(_GRID_PLACES, _SPARSE * len(mine))
-            here = len(mine) and not sparse
-            grid = archive.manifest.grid
-            found.append(lattices(grid, raster, archive.tiles[mine], mine, strewn=imported) if here else ())
-        return found
-
-    @cached_property
-    def _covered(self) -> list[NDArray[np.bool_] | None]:
-        return [coverage(parts[0]) if parts else None for parts in self._lattices]
-
-    def _draw_lines(self, position: int, patch: Patch) -> NDArray[np.uint8] | None:
-        covered = self._covered[position]
-        if covered is None:
-            return None
-        return grid_lines(self._archive.imagery[position], self._lattices[position][0], covered, patch)
 
     def _over(self, draw: Draw) -> Paint:
         return lambda x, y, z, size: self._mosaic.paint(x, y, z, draw, size)

@@ -73,7 +73,11 @@ class Resumed:
         """The hits as they were."""
         scores = self.scores if self.weights else [math.nan] * len(self.numbers)
         pairs = enumerate(zip(self.numbers, scores, strict=True), 1)
-        return Hits(tuple(Hit(number, archive.tile(number), score, rank) for rank, (number, score) in pairs))
+        hits = tuple(Hit(number, archive.tile(number), score, rank) for rank, (number, score) in pairs)
+        scorer = self.scorer()
+        if scorer is not None and not scorer.is_descriptor:
+            return Hits(hits, "linear")
+        return Hits(hits, "cosine" if scorer is None or archive.has_descriptors else "hamming")
 
 
 def state_path(labels: Path, by: str) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import re
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,6 +32,7 @@ from workbench.search.refine import refine
 from workbench.search.where import Where
 from workbench.state import PAGE, STRETCHES, TOOLS
 from workbench.teaching import Labelled, polygons_path
+from workbench.tile_map import MOST_RANKED
 
 __all__ = ["PAGE", "STRETCHES", "TOOLS", "Archive", "Labelled", "Session"]
 
@@ -42,7 +44,10 @@ _THUMBNAIL_BYTES = 7_000
 """So that a page of them stays below 150 kB."""
 _TILES_KEPT = 1000
 """Tiles whose thumbnails and outlines are at hand, so that paging back and labelling cost nothing."""
+_SCORED_AT_ONCE = 1 << 18
+"""Tiles whose scores are all computed for the hits as for the map: in a few ms. Of more, those for the map come later."""
 _OUTLINES_USED = 100
+_DRAWN = 500
 _RING_POINTS = 200
 _EQUATOR_M = 2 * math.pi * 6_378_137
 _TILE_ON_SCREEN = 128
@@ -123,7 +128,7 @@ class Session(Controls):
         if lon is not None and lat is not None:
             tile = tile_at(self.archive, lon, lat)
         if tile is not None:
-            vector, words = self.archive.vectors_of([self.checked(tile)])[0], f"tile {tile:,}"
+            vector, words = self.archive.examples_of([self.checked(tile)])[0], f"tile {tile:,}"
             ring = self.ring(tile)
         elif shape is not None:
             vector, words = describe_shape(self.archive, shape, crs), "a drawn outline"
@@ -174,7 +179,7 @@ class Session(Controls):
         with self._lock:
             name = class_name or self.class_name
             positives, negatives = self._examples(name, 1), self._examples(name, -1)
-            scorer = refine(positives, negatives, self.archive.vectors, query=self._query_vector)
+            scorer = refine(positives, negatives, self._drawn(), query=self._query_vector)
             hits = self._rank(scorer, k, where, one_per_object)
             said = f"{len(hits)} hits for {name or 'the query'} by {scorer.kind}.{self._notes(where)}"
             query = self.query if self._query_vector is not None else ""
@@ -332,6 +337,7 @@ class Session(Controls):
         """Load what the first click needs: descriptors, encoder and thumbnail code; failures wait for that click."""
         try:
             self.index.warm()
+            self.set_state(engine=self.index.engine_text)
             self.thumbnail(0)
             _ = self.archive.encoder
             self.layers.warm_up()
@@ -367,13 +373,25 @@ class Session(Controls):
     def _rank(self, scorer: Scorer, k: int, where: Allowed | None, one_per_object: bool) -> Hits:
         if k < 0:
             raise QueryInvalid(f"k is {k}; expected 0 or more hits.")
+        if len(self.archive) > _SCORED_AT_ONCE:
+            hits = self.index.search(scorer, k, where, one_per_object=one_per_object)
+            self._show_heat(scorer, hits)
+            return hits
         scores = self.index.scores(scorer)
         hits = self.index.top(scores, k, where, one_per_object=one_per_object)
         self.layers.set_scores(scores)
-        return hits
+        return hits if scorer.is_descriptor else replace(hits, scored_by="linear")
+
+    def _show_heat(self, scorer: Scorer, hits: Hits) -> None:
+        """Colour the best tiles on the map once that is looked at; of very many tiles, the hits."""
+        if len(self.archive) > MOST_RANKED:
+            self.layers.set_hits(hits.numbers)
+        else:
+            self.layers.set_scores(partial(self.index.scores, scorer))
 
     def _show_hits(self, scorer: Scorer | None, hits: Hits, said: str, **more: Any) -> None:
         self.set_state(
+            engine=self.engine if scorer is None else self.index.engine_text,
             scorer=scorer,
             hits=hits,
             page=0,
@@ -405,13 +423,23 @@ class Session(Controls):
         labels = [label for label in self.store.labels(class_name) if label.value == value] if class_name else []
         found = [self.places.pixels(label.place.raster, label.place.geometry, label.place.crs) for label in labels]
         here = [place for place in found if place is not None]
-        tiles = [place for place in here if self.places.tile_of(*place) is not None]
-        outlines = [place for place in here if self.places.tile_of(*place) is None]
+        numbers = [self.places.tile_of(*place) for place in here]
+        tiles = [number for number in numbers if number is not None]
+        outlines = [place for place, number in zip(here, numbers, strict=True) if number is None]
         if len(outlines) > _OUTLINES_USED:
-            drawn = np.random.default_rng(0).choice(len(outlines), _OUTLINES_USED, replace=False)
-            outlines = [outlines[place] for place in drawn]
-        vectors = [self.places.descriptor(*place) for place in tiles + outlines]
-        return np.array(vectors, np.float32).reshape(-1, self.archive.manifest.dim)
+            chosen = np.random.default_rng(0).choice(len(outlines), _OUTLINES_USED, replace=False)
+            outlines = [outlines[place] for place in chosen]
+        drawn = [self.places.descriptor(*place) for place in outlines]
+        shape = -1, self.archive.manifest.dim
+        return np.concatenate(
+            [self.archive.examples_of(tiles).reshape(shape), np.array(drawn, np.float32).reshape(shape)]
+        )
+
+    def _drawn(self) -> NDArray[np.float32]:
+        """Descriptors of tiles drawn at random from all, which refining takes for negatives until it knows better."""
+        count = len(self.archive)
+        rows = np.random.default_rng(0).choice(count, min(_DRAWN, count), replace=False)
+        return self.archive.examples_of(np.sort(rows))
 
     def _resume(self, state: Resumed) -> None:
         """Show again what was shown when the state was kept."""
@@ -421,9 +449,9 @@ class Session(Controls):
             name: getattr(state, name)
             for name in ("query", "query_ring", "page", "selected", "class_name", "map_view", "shown")
         }
-        if scorer is not None:
-            self.layers.set_scores(self.index.scores(scorer))
         values |= {"scorer": scorer, "hits": state.hits(self.archive)}
+        if scorer is not None:
+            self._show_heat(scorer, values["hits"])
         if state.stretch in STRETCHES:
             self.layers.set_stretch(state.stretch)
             values["stretch"] = state.stretch

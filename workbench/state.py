@@ -43,6 +43,7 @@ class State(traitlets.HasTraits):
     Attributes:
         scorer: what ranks the archive now; None before the first search.
         hits: the answer to it.
+        engine: how the archive is searched, in words; empty before that is known.
         query: where the search started, in words.
         query_ring: outline of the example, [[lat, lon], ...]; empty without one on earth.
         page: of the hits that is shown, from 0.
@@ -70,6 +71,7 @@ class State(traitlets.HasTraits):
 
     scorer = traitlets.Instance(Scorer, allow_none=True)
     hits = traitlets.Instance(Hits, args=())
+    engine = traitlets.Unicode()
     query = traitlets.Unicode()
     query_ring: traitlets.List[list[float]] = traitlets.List()
     page = traitlets.Int()

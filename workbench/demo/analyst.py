@@ -134,9 +134,7 @@ def play(session: Session, target: Target, query: int, rounds: int = 3) -> Searc
     unmarked = where.copy()
     played: list[Round] = []
     for number in range(rounds + 1):
-        scores = session.index.scores(session.scorer)  # type: ignore[arg-type]
-        best = session.index.top(scores, K, where)
-        fresh = session.index.top(scores, K, unmarked)
+        best, fresh = (session.index.search(session.scorer, K, tiles) for tiles in (where, unmarked))  # type: ignore[arg-type]
         shown = (fresh if number < rounds else best)[:MARKS]
         right = tuple(bool(target.positive[hit.number]) for hit in shown)
         played.append(Round(_precision(best, target), _precision(fresh, target), shown, right))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from workbench.descriptors.batches import Skipped
-from workbench.descriptors.codes.decoding import archive_decoder
+from workbench.descriptors.codes.decoding import archive_decoder, decode
 from workbench.descriptors.codes.packed import read_codes
 from workbench.descriptors.codes_only import copy_outlines, read_codes_only, write_codes_only
 from workbench.descriptors.contents import read_contents
@@ -204,6 +204,15 @@ class Archive(Stored):
     def describe_image(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The centred unit descriptor (dim,) of a chip from elsewhere, RGB uint8 (3, rows, cols)."""
         return self.centring.apply(encode_alone(pixels, self.encoder)[None], alone=True)[0]
+
+    def examples_of(self, numbers: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Descriptors of tiles to search and to learn with, centred, of unit length, float32 (m, dim): see `vectors_of`.
+
+        Of an archive of codes only, they are descriptors that have the tiles' codes.
+        """
+        if self.has_descriptors:
+            return self.vectors_of(numbers)
+        return decode(self.codes[np.asarray(numbers, np.int64)], self.code_model, archive_decoder(self))
 
     def quicklook(self, raster: int) -> Path | None:
         """The small copy of a raster that has no overviews of its own."""

@@ -240,12 +240,19 @@ def tiles_digest(tiles: Tiles) -> str:
     return hashlib.blake2b(np.ascontiguousarray(tiles).tobytes(), digest_size=16).hexdigest()
 
 
+def raster_slices(tiles: Tiles, rasters: int) -> list[slice]:
+    """For each raster of an archive, its tiles by number: they follow one another."""
+    if isinstance(tiles, GridTiles):
+        return [tiles.raster_tiles(raster) for raster in range(rasters)]
+    ends = np.searchsorted(tiles["raster"], np.arange(rasters + 1)).tolist()
+    return [slice(start, stop) for start, stop in itertools.pairwise(ends)]
+
+
 def raster_tiles(tiles: Tiles, rasters: int) -> Iterator[tuple[slice, str]]:
     """For each raster of an archive, its tiles by number, and 32 hexadecimal digits that name them and their order."""
-    if isinstance(tiles, GridTiles):
-        yield from ((tiles.raster_tiles(raster), tiles.raster_digest(raster)) for raster in range(rasters))
-        return
-    ends = np.searchsorted(tiles["raster"], np.arange(rasters + 1)).tolist()
-    for start, stop in itertools.pairwise(ends):
-        windows = [np.ascontiguousarray(tiles[name][start:stop]) for name in ("row", "col", "size")]
-        yield slice(start, stop), hashlib.blake2b(np.stack(windows).tobytes(), digest_size=16).hexdigest()
+    for raster, mine in enumerate(raster_slices(tiles, rasters)):
+        if isinstance(tiles, GridTiles):
+            yield mine, tiles.raster_digest(raster)
+            continue
+        windows = [np.ascontiguousarray(tiles[name][mine]) for name in ("row", "col", "size")]
+        yield mine, hashlib.blake2b(np.stack(windows).tobytes(), digest_size=16).hexdigest()

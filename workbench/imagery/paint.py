@@ -121,6 +121,11 @@ def lattices(
     return tuple(found)
 
 
+def bare_lattice(grid: TileGrid, raster: Raster, size: int) -> Lattice:
+    """Where tiles of one size may start on a raster, without numbers: for the lines between them."""
+    return Lattice(_axis(grid, raster.height, size), _axis(grid, raster.width, size), np.empty((0, 0), np.int32))
+
+
 def cells_of(parts: Sequence[Lattice], values: NDArray[np.uint8]) -> Cells:
     """The values of all tiles, (n,), on one raster's finest grid; where tiles of several sizes meet, the greatest."""
     finest = parts[0]

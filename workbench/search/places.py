@@ -19,6 +19,7 @@ from workbench.imagery.grid import TILE_DTYPE
 _LABELLED_IOU = 0.5
 _REMEMBERED = 5000
 _EXACT = 0.01
+_FEW = 1 << 18  # of more, a table by window takes 100 MB and more
 
 
 class Places:
@@ -46,16 +47,20 @@ class Places:
             return None
         window = raster, round(top), round(left), size
         tiles = self._archive.tiles
-        if not isinstance(tiles, GridTiles):
+        if isinstance(tiles, GridTiles):
+            number = int(tiles.numbers_of(np.array([window], TILE_DTYPE))[0]) if min(window) >= 0 else -1
+            return None if number < 0 else number
+        if len(tiles) <= _FEW:
             return self._by_window.get(window)
-        number = int(tiles.numbers_of(np.array([window], TILE_DTYPE))[0]) if min(window) >= 0 else -1
-        return None if number < 0 else number
+        col, row = window[2] + size / 2, window[1] + size / 2
+        same = self._archive.tiles_within(raster, col, row, col + _EXACT, row + _EXACT)
+        return next((int(each) for each in same if tiles[each].item() == window), None)
 
     def descriptor(self, raster: int, shape: BaseGeometry) -> NDArray[np.float32]:
         """The centred unit descriptor (dim,) of an outline; a tile's is looked up, another's computed once."""
         number = self.tile_of(raster, shape)
         if number is not None:
-            return self._archive.vectors_of([number])[0]
+            return self._archive.examples_of([number])[0]
         key = (self._archive.imagery[raster].fingerprint, shape.wkb)
         if key not in self._described:
             self._described[key] = self._describe(raster, shape)
@@ -71,7 +76,7 @@ class Places:
             near, shared = self._shared(raster, shape)
             if self._archive.outlines is None or not shared.any():
                 raise
-            mean = shared[shared > 0] @ self._archive.vectors_of(near[shared > 0])
+            mean = shared[shared > 0] @ self._archive.examples_of(near[shared > 0])
             return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), np.float32)
 
     def overlapping(self, raster: int, shape: BaseGeometry) -> NDArray[np.int64]:

@@ -100,6 +100,7 @@ function makeFacts(model, undo) {
   const there = make("span", { className: "wb-count" });
   const counts = make("span", { className: "wb-counts" }, name, there);
   const tiles = make("span", { className: "wb-tiles" });
+  const how = make("span", { className: "wb-engine" });
   const show = () => {
     const [positive, negative] = model.get("counts");
     counts.hidden = !model.get("class_name");
@@ -107,10 +108,14 @@ function makeFacts(model, undo) {
     there.textContent = `${positive.toLocaleString("en")} + / ${negative.toLocaleString("en")} −`;
     counts.title = `${model.get("class_name")}: ${positive} positive and ${negative} negative labels`;
     tiles.textContent = model.get("tiles");
-    tiles.title = "Size of a tile in pixels and on the ground, and how many there are";
+    const engine = model.get("engine");
+    const searched = engine && ` They are searched so: ${engine}.`;
+    tiles.title = `Size of a tile in pixels and on the ground, and how many there are.${searched}`;
+    how.textContent = engine && `${engine.split(/[:,]/)[0]} search`;
+    how.title = engine;
   };
-  undo.push(follow(model, ["class_name", "counts", "tiles"], show));
-  return make("div", { className: "wb-facts" }, counts, tiles);
+  undo.push(follow(model, ["class_name", "counts", "tiles", "engine"], show));
+  return make("div", { className: "wb-facts" }, counts, tiles, how);
 }
 
 function render({ model, el }) {

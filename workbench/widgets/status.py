@@ -24,6 +24,7 @@ class StatusLine(View):
         stopping: whether it was asked to stop.
         curve: epoch, train (loss), val (loss) and iou (mean) of each epoch; None where there is no number.
         tiles: size and number of the tiles, in words.
+        engine: how they are searched, in words; empty before that is known.
         class_name: that is looked for.
         counts: positive and negative labels of it.
     """
@@ -38,6 +39,7 @@ class StatusLine(View):
     stopping = traitlets.Bool().tag(sync=True)
     curve: traitlets.List[Any] = traitlets.List().tag(sync=True)
     tiles = traitlets.Unicode().tag(sync=True)
+    engine = traitlets.Unicode().tag(sync=True)
     class_name = traitlets.Unicode().tag(sync=True)
     counts = traitlets.List([0, 0]).tag(sync=True)
 
@@ -46,6 +48,7 @@ class StatusLine(View):
         self.tiles = session.tiles_text
         self.watch(self._show_status, "status", "alarm")
         self.watch(self._show_job, "running", "progress", "fraction", "status")
+        self.watch(lambda: setattr(self, "engine", session.engine), "engine")
         self.watch(self._show_curve, "curve")
         self.watch(self._show_counts, "class_name", "labels_version")
 
