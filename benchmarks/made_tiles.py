@@ -3,11 +3,12 @@
 Made tiles come in groups of 500, in these of 50 and of 5, as tiles that overlap, lie side by side and show the same kind of
 ground do. A group lies between two real tiles a and b drawn at random, and a tile of it at
 
-    a + share (b - a) + g500 + f (g50 + g5 + g1),    share ~ U(0, 1/2),    f = exp(N(0, spread)),
+    a + share (b - a) + g500 + f (g50 + g5 + g1),    share ~ U(0, 1/2),    f ~ U(0, 1)^spread,
 
 where each g is Gaussian noise that the tiles of a group of so many share, along 24 of the archive's 256 main axes, drawn for
-each real tile a; f, one a group of 500, makes some neighbourhoods denser than others, as much as the real ones are. (Which of
-a pair is a is drawn as well, so that groups lie anywhere between.) Codes are the signs of the archive's own hyperplanes.
+each real tile a. (Which of a pair is a is drawn as well, so that groups lie anywhere between.) f, one a group of 500, is 1
+unless neighbourhoods shall be as uneven as the real ones: some are then much denser than others, which is harder for lists.
+Codes are the signs of the archive's own hyperplanes.
 
 `tuned` sets the sizes of the noise: a tile that is held out is then as far from its 1st, 10th and 100th neighbour among the
 made ones, in bits and on average, as a real tile is from those among the other real ones. Real archives of such a size do not
@@ -40,7 +41,7 @@ _ASKED = 60
 _ASKED_REAL = 1000
 _BASES = (0.5, 1.0, 2.0, 4.0)
 _STEPS = 8
-_CLOSE = 0.03
+_CLOSE = 0.05
 Distances = dict[int, float]
 
 
@@ -50,7 +51,8 @@ class Recipe:
 
     Attributes:
         sizes: of the noise shared by groups of 500, 50, 5 and 1; real centred descriptors have length 1.
-        spread: how much the noise inside of groups of 500 differs between these, as a standard deviation of its logarithm.
+        spread: how much the noise inside of groups of 500 differs between these, as a standard deviation of its logarithm;
+            0: not at all.
         seed: of all draws.
     """
 
@@ -121,7 +123,7 @@ class Pattern:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
         pairs = draw.integers(0, len(self.rows), (2, count))
         shares = draw.random(count, np.float32) / 2
-        return pairs, shares, np.exp(recipe.spread * draw.standard_normal(count, np.float32)).astype(np.float32)
+        return pairs, shares, (draw.random(count, np.float32) ** recipe.spread).astype(np.float32)
 
     def _mixed(
         self, pairs: NDArray[np.int64], shares: NDArray[np.float32], noise: NDArray[np.float32]

@@ -6,7 +6,8 @@ Codes and descriptors are made after the tiles of a real archive (see made_tiles
 from its 1st, 10th and 100th neighbour as a real one is, in bits and on average: `neighbour_distances` has both. "real": at
 most 1000 tiles, each searched for among all others of the real archive; "made": the queries of this run, which are of the
 made kind but not in the made archive, by plain FAISS. Made tiles are many more than real ones, so this is an archive whose
-tiles are about as alike as those of the real one, not a denser sample of the same ground.
+tiles are about as alike as those of the real one, not a denser sample of the same ground. Neighbourhoods are alike, unless
+--uneven makes some denser and some sparser, as in the real archive: lists then have to read more for the same recall.
 
 Every job runs in a process of its own. Latencies are of single queries through `Index.search`, Python and hits included; of
 plain FAISS and the bare product, of their own call. "warm": after a few queries; "cold": the first after opening, with the
@@ -53,7 +54,7 @@ class Bench:
         self.like = open_archive(given.source)
         self.vectors, self.codes = patterns(self.like)
         self.real, self.spread = real_distances(np.asarray(self.like.codes), given.seed)
-        self.folder = cache / f"{self.like.identity[:12]}-{given.seed}"
+        self.folder = cache / f"{self.like.identity[:12]}-{given.seed}{'-uneven' * given.uneven}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.started = time.perf_counter()
 
@@ -107,7 +108,10 @@ class Bench:
             self.say(
                 f"tuning {count:,} made tiles to neighbours at { ({k: round(v, 1) for k, v in aim.items()}) } bits"
             )
-            write_json(path, tuned(self.codes, count, aim, self.spread, seed=self.given.seed).record())
+            write_json(
+                path,
+                tuned(self.codes, count, aim, self.spread if self.given.uneven else 0.0, seed=self.given.seed).record(),
+            )
         return Recipe.of_record(json.loads(path.read_bytes()))
 
     def described(self, count: int, name: str, *options: object) -> Row:
@@ -169,6 +173,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--small", type=count, nargs="*", default=[45_000, 200_000], help="tiles with descriptors")
     parser.add_argument("--scored", type=count, default=1_000_000, help="tiles for linear scorers")
     parser.add_argument("--queries", type=count, default=200)
+    parser.add_argument("--uneven", action="store_true", help="made neighbourhoods as uneven as the real ones")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="folder that keeps what is made: 8 GB for 48 million tiles")
     parser.add_argument("--resume", action="store_true", help="keep figures that are in the cache already")
