@@ -6,7 +6,8 @@
 Half of the images of each class, drawn by the seed, are never shown and are the only ones scored: scoring the shrinking
 rest of the shown half would reward a bad queue. From each of three queries a class the analyst marks ten tiles a round.
 `scorers`: all methods get the same marks, the next ten of the ranking by the bare query. `sessions`: each method's marks are
-the next ten of its own ranking. Round 0 is the bare query; of `--rounds 5`, round 5 has 50 marks. A share of the marks may
+the next ten of its own ranking; the workbench's are ten of the next twenty, unlike each other (`--choice 1`: the very next).
+Round 0 is the bare query; of `--rounds 5`, round 5 has 50 marks. A share of the marks may
 be flipped: the same tiles for all methods, and the query never. Descriptors are centred by the shown half.
 
 `rows`: mean over sessions of the average precision over the whole held half with its 95 % bootstrap interval over
@@ -30,6 +31,7 @@ from simulated import PROTOCOLS, Collection, Marks, Method, Plan, Scores, Table,
 from workbench.descriptors.encoders import load_encoder
 from workbench.files import write_json
 from workbench.search.refine import refine
+from workbench.search.refinement.picking import CHOICE
 
 Row = dict[str, object]
 OWN = "workbench"
@@ -55,7 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for protocol in given.protocols:
         for flipped in given.flipped:
             plan = Plan(given.rounds, given.per_round, flipped)
-            tables = {name: Table(tuple(play_all(halves, METHODS[name], plan, protocol))) for name in given.methods}
+            tables = {
+                name: Table(tuple(play_all(halves, METHODS[name], plan, protocol, given.choice if name == OWN else 1)))
+                for name in given.methods
+            }
             about: Row = {"protocol": protocol}
             for name, table in tables.items():
                 rows += rows_of(table, {**about, "method": name, "flipped": flipped})
@@ -85,6 +90,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--protocols", nargs="+", default=list(PROTOCOLS), choices=PROTOCOLS)
     parser.add_argument("--rounds", type=int, default=5, help="of marks, after the bare query")
     parser.add_argument("--per-round", type=int, default=10, help="tiles marked a round")
+    parser.add_argument(
+        "--choice", type=int, default=CHOICE, help="next tiles the workbench picks from; 1: the very next"
+    )
     parser.add_argument("--flipped", nargs="+", type=float, default=[0.0, 0.1, 0.2], help="chances of a wrong mark")
     parser.add_argument("--queries", type=int, default=3, help="of each class")
     parser.add_argument("--seeds", type=int, default=3, help="how many splits, each with queries of its own")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from workbench.descriptors.centring import Centring
 from workbench.search.metrics import average_precision, precision_at, rank
+from workbench.search.refinement.picking import pick_unlike
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
@@ -139,7 +140,7 @@ def halve(collection: Collection, per_class: int, seed: int) -> Half:
     return Half(*halves, truth[:, shown], truth[:, ~shown], tuple(queries), seed)
 
 
-def play(half: Half, method: Method, query: tuple[int, int], plan: Plan, protocol: str) -> Played:
+def play(half: Half, method: Method, query: tuple[int, int], plan: Plan, protocol: str, choice: int = 1) -> Played:
     """One session of one method.
 
     Args:
@@ -149,6 +150,7 @@ def play(half: Half, method: Method, query: tuple[int, int], plan: Plan, protoco
         plan: rounds and marks.
         protocol: "scorers": the tiles marked are the next of the ranking by the bare query, the same for all methods.
             "sessions": they are the next of the method's own ranking.
+        choice: in sessions, the marks are those of so many times as many next tiles that are unlike each other.
     """
     target, row = query
     truth = half.truth_shown[target]
@@ -165,17 +167,21 @@ def play(half: Half, method: Method, query: tuple[int, int], plan: Plan, protoco
         found = truth[marks.rows].sum()
         measures.append((average_precision(ranking)[0], precision_at(ranking, _AT)[0], found, seconds))
         if number < plan.rounds:
-            fresh = next_best(bare if protocol == "scorers" else own, marks, plan.per_round)
+            if protocol == "scorers":
+                fresh = next_best(bare, marks, plan.per_round)
+            else:
+                best = next_best(own, marks, plan.per_round * choice)
+                fresh = best[pick_unlike(half.shown.unit[best], plan.per_round, choice)]
             said = np.concatenate([marks.said, truth[fresh] ^ mistaken[fresh]])
             marks = replace(marks, rows=np.concatenate([marks.rows, fresh]), said=said)
     return Played(*np.array(measures, np.float64).T, marks, mistaken[marks.rows])
 
 
-def play_all(halves: Sequence[Half], method: Method, plan: Plan, protocol: str) -> Iterator[Played]:
+def play_all(halves: Sequence[Half], method: Method, plan: Plan, protocol: str, choice: int = 1) -> Iterator[Played]:
     """The sessions of a method from every query of every split, in an order that is the same for all methods."""
     for half in halves:
         for query in half.queries:
-            yield play(half, method, query, plan, protocol)
+            yield play(half, method, query, plan, protocol, choice)
 
 
 def next_best(scores: NDArray[np.floating], marks: Marks, count: int) -> Numbers:  # type: ignore[type-arg]

@@ -2,78 +2,87 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from workbench.errors import QueryInvalid
 from workbench.search.index import Scorer
+from workbench.search.refinement.expansion import expand
+from workbench.search.refinement.learning import learn
+from workbench.search.refinement.pool import Pool, direction, pool_of_vectors
 
-WEAK_NEGATIVES = 300
-# Labels at which the regression counts as much as the pull; measured on UC Merced, see tests/search/test_refine.py.
-_HALF_TRUST = 4
-_ROCCHIO = 0.25
+Method = Literal["auto", "nearest", "rocchio", "logistic", "spread"]
+METHODS: tuple[Method, ...] = ("auto", "nearest", "rocchio", "logistic", "spread")
+_PULLED = 20.0
 
 
 def refine(
     positives: NDArray[np.float32],
     negatives: NDArray[np.float32],
-    archive: NDArray[np.float32],
+    archive: NDArray[np.float32] | Pool,
     *,
     query: NDArray[np.float32] | None = None,
-    c: float = 1.0,
-    weak: int = WEAK_NEGATIVES,
+    method: Method = "auto",
+    c: float = 3.0,
     seed: int = 0,
 ) -> Scorer:
     """Learn a scorer from labelled descriptors.
 
-    One positive and nothing else is a nearest-neighbour query. Otherwise L2-regularised logistic regression, where random
-    tiles of the archive stand in as weak negatives: they are cheap, mostly right, and keep a handful of labels from turning
-    the hyperplane any which way (the pseudo-negatives of Yan, Hauptmann & Jin 2003, "Negative pseudo-relevance feedback").
-    Weights are balanced, both sides together as many as there are samples; of the negative half, weak ones have half (all
-    of it where nothing is marked negative).
+    The ladder, climbed by the labels at hand when ``method`` is "auto":
 
-    While labels are few, the direction is pulled toward the mean of the positives less a quarter of that of the negatives
-    (Rocchio 1971): with m labels besides the query, the regression counts m / (m + 4). So the first marks seldom make a
-    ranking worse than the query alone.
+    - "nearest": nearest neighbours of the first example. Made three more by reciprocal neighbours where "auto" has but one.
+    - "rocchio": the examples pulled together (Rocchio 1971; see `refinement.pool.direction`).
+    - "logistic": balanced logistic regression with random tiles as weak negatives: cheap, mostly right, they keep a handful
+      of labels from turning the hyperplane any which way (the pseudo-negatives of Yan, Hauptmann & Jin 2003). Its metric
+      discounts what varies all over the archive. With m marks besides the first example the regression's direction counts
+      m^2 / (m^2 + 20), the examples pulled together the rest. What "auto" means from the second mark on.
+    - "spread": the same, and the tiles that labels reach through the graph of neighbours count as likely positives: more is
+      found of what is common, less of what is rare (see `refinement.learning.learn`).
 
     Args:
         positives: unit descriptors (p, dim).
         negatives: unit descriptors (n, dim), n may be 0.
-        archive: unit descriptors (m, dim) to draw weak negatives from.
+        archive: unit descriptors (m, dim) of all tiles, or of a large archive a `Pool` of them.
         query: unit descriptor (dim,) of the first query; counts as one more positive.
+        method: which rung of the ladder.
         c: inverse strength of the regularisation.
-        weak: number of weak negatives.
-        seed: of the draw.
+        seed: of the draw of random tiles.
 
     Raises:
-        QueryInvalid: there is neither a positive nor a query.
+        QueryInvalid: there is neither a positive nor a query, or no such method.
     """
+    if method not in METHODS:
+        raise QueryInvalid(f"There is no scorer {method!r}. Choose one of {', '.join(METHODS)}.")
     if query is not None:
         positives = np.concatenate([positives.reshape(-1, len(query)), query[None]])
+        negatives = negatives.reshape(-1, len(query))
     # The query's own tile is often marked as well; twice the same says nothing more.
     positives = np.unique(positives, axis=0)
     if not len(positives):
         raise QueryInvalid("There is nothing to look for yet. Mark at least one tile as positive, or search first.")
-    if len(positives) == 1 and not len(negatives):
-        return Scorer(positives[0], kind="nearest neighbours of one example")
-    drawn = np.random.default_rng(seed).choice(len(archive), min(weak, len(archive)), replace=False)
-    samples = np.concatenate([positives, negatives.reshape(-1, positives.shape[1]), archive[drawn]])
-    total = len(samples)
-    weak_share = 0.5 if len(negatives) else 1.0
-    weights = np.concatenate(
-        [
-            np.full(len(positives), total / 2 / len(positives)),
-            np.full(len(negatives), total / 2 * (1 - weak_share) / max(1, len(negatives))),
-            np.full(len(drawn), total / 2 * weak_share / len(drawn)),
-        ]
-    )
-    wanted = np.arange(len(samples)) < len(positives)
-    model = LogisticRegression(C=c, max_iter=300).fit(samples, wanted, sample_weight=weights)
-    kind = f"logistic regression, {len(positives)} positive, {len(negatives)} negative, {len(drawn)} random"
-    learned = model.coef_[0]
-    pulled = positives.mean(axis=0) - (_ROCCHIO * negatives.mean(axis=0) if len(negatives) else 0)
+    if method == "nearest":
+        return Scorer(positives[0] if query is None else query, kind="nearest neighbours of one example")
+    toward = direction(positives, negatives, query)
+    if method == "rocchio":
+        return Scorer(toward, kind=f"examples pulled together, {_counted(positives, negatives)}")
+    pool = archive if isinstance(archive, Pool) else pool_of_vectors(archive, toward, seed)
+    if not len(pool.random):
+        return Scorer(toward, kind="nearest neighbours: the archive has no other tiles")
+    if len(positives) == 1 and not len(negatives) and method == "auto":
+        expanded, count = expand(positives[0], pool.all)
+        return Scorer(expanded, kind=f"nearest neighbours of one example and {count} like it")
+    learned = learn(positives, negatives, pool, c=c, use_likely=method == "spread")
+    used = f"{_counted(positives, negatives)}, {learned.random} random"
+    if learned.likely:
+        used += f", {learned.likely} likely"
     marks = len(positives) + len(negatives) - 1
-    trust = marks / (marks + _HALF_TRUST)
-    direction = trust * learned + (1 - trust) * pulled * np.linalg.norm(learned) / np.linalg.norm(pulled)
-    return Scorer(direction.astype(np.float32), float(model.intercept_[0]), kind)
+    regressed = marks**2 / (marks**2 + _PULLED)
+    pulled = expand(toward, pool.all)[0] * np.linalg.norm(learned.weights)
+    weights = regressed * learned.weights + (1 - regressed) * pulled
+    return Scorer(weights.astype(np.float32), learned.bias, f"logistic regression, {used}")
+
+
+def _counted(positives: NDArray[np.float32], negatives: NDArray[np.float32]) -> str:
+    return f"{len(positives)} positive, {len(negatives)} negative"
