@@ -12,6 +12,8 @@ be flipped: the same tiles for all methods, and the query never. Descriptors are
 
 `rows`: mean over sessions of the average precision over the whole held half with its 95 % bootstrap interval over
 sessions, of the precision at 20 there, of the positives among the marks, and of the seconds for a fit and a ranking.
+`mistakes`: of the workbench's marks after the last round, how many were flipped, and the share of those in the first tenth of
+the likely mistakes.
 `differences`: mAP of `workbench` less that of each other method, paired by query, with its interval.
 """
 
@@ -31,6 +33,7 @@ from simulated import PROTOCOLS, Collection, Marks, Method, Plan, Scores, Table,
 from workbench.descriptors.encoders import load_encoder
 from workbench.files import write_json
 from workbench.search.refine import refine
+from workbench.search.refinement.mistakes import contradictions, likely_mistakes
 from workbench.search.refinement.picking import CHOICE
 
 Row = dict[str, object]
@@ -54,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     halves = [halve(collection, given.queries, given.seed + number) for number in range(given.seeds)]
     rows: list[Row] = []
     differences: list[Row] = []
+    mistakes: list[Row] = []
     for protocol in given.protocols:
         for flipped in given.flipped:
             plan = Plan(given.rounds, given.per_round, flipped)
@@ -65,17 +69,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for name, table in tables.items():
                 rows += rows_of(table, {**about, "method": name, "flipped": flipped})
             differences += differences_of(tables, {**about, "flipped": flipped})
-    for name, table in (("rows", rows), ("differences", differences)):
+            if flipped and OWN in tables:
+                mistakes.append({**about, "flipped": flipped} | mistakes_of(tables[OWN]))
+    for name, table in (("rows", rows), ("differences", differences), ("mistakes", mistakes)):
         print(f"\n{name}\n{as_text(table)}")
     if given.json:
         sessions = sum(len(half.queries) for half in halves)
         data = {"tiles": len(collection.raw), "classes": len(collection.names), "sessions": sessions}
         protocol = {"queries": given.queries, "per_round": given.per_round, "seeds": given.seeds, "seed": given.seed}
         encoder = {"encoder": given.encoder.partition(":")[0], "orientations": given.orientations}
-        write_json(
-            given.json,
-            {"rows": rows, "differences": differences, "data": data, "protocol": {**protocol, **encoder}},
-        )
+        found = {"rows": rows, "differences": differences, "mistakes": mistakes}
+        write_json(given.json, {**found, "data": data, "protocol": {**protocol, **encoder}})
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -144,6 +148,24 @@ def differences_of(tables: dict[str, Table], about: Row) -> list[Row]:
             gain = round(float(values.mean()), _FINENESS)
             found.append({**about, "than": name, "round": number, "gain": gain, "gain_low": low, "gain_high": high})
     return found
+
+
+def mistakes_of(table: Table) -> Row:
+    """Where the flipped marks are among the likely mistakes."""
+    wrong, found = 0, 0
+    for played in table.played:
+        marks, unit = played.marks, played.marks.shown.unit
+        contradicted = contradictions(unit[marks.positives], unit[marks.negatives], unit, seed=marks.seed)[1:]
+        flipped = np.concatenate([played.wrong[marks.said], played.wrong[~marks.said]])
+        wrong += int(flipped.sum())
+        found += int(flipped[likely_mistakes(contradicted)].sum())
+    count = len(table.played)
+    share = found / wrong if wrong else float("nan")
+    return {
+        "marks": round(sum(len(played.wrong) for played in table.played) / count, 1),
+        "wrong": round(wrong / count, 2),
+        "in_first_tenth": round(share, _FINENESS),
+    }
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from workbench.errors import QueryInvalid
 from workbench.search.refine import METHODS, refine
 from workbench.search.refinement.expansion import expand
 from workbench.search.refinement.metric import fit_metric
+from workbench.search.refinement.mistakes import contradictions, likely_mistakes
 from workbench.search.refinement.picking import pick_unlike
 from workbench.search.refinement.pool import pool_of_vectors
 from workbench.search.refinement.regression import fit_logistic
@@ -186,3 +187,26 @@ def test_the_next_marks_are_good_answers_that_are_unlike_each_other() -> None:
     assert alike(chosen) < alike(np.arange(10))
     assert pick_unlike(ranked, 10, choice=1).tolist() == list(range(10))
     assert pick_unlike(ranked[:3], 10).tolist() == [0, 1, 2] and len(pick_unlike(ranked[:0], 10)) == 0
+
+
+def test_wrong_marks_are_among_the_first_that_the_others_contradict() -> None:
+    found = []
+    for seed in range(6):
+        vectors, groups = clusters(seed)
+        truth = groups == seed
+        marked = np.random.default_rng(seed).permutation(np.argsort(-(vectors @ vectors[truth][0]))[:60])[:40]
+        wrong = marked[[3, 11, 20, 33]]
+        said = truth[marked] ^ np.isin(marked, wrong)
+        said[0] = True
+        order = np.concatenate([marked[said], marked[~said]])
+        contradicted = contradictions(vectors[marked[said]], vectors[marked[~said]], vectors)
+        first = likely_mistakes(contradicted)
+        assert len(first) == 4 and len(contradicted) == 40
+        found.append(np.isin(order[first], wrong).sum() / 4)
+    assert np.mean(found) >= 0.5
+
+
+def test_nothing_can_be_doubted_without_a_positive() -> None:
+    vectors, _ = clusters(0)
+    with pytest.raises(QueryInvalid, match="no mark can be doubted"):
+        contradictions(NONE, vectors[:3], vectors)

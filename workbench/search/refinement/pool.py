@@ -41,12 +41,11 @@ def direction(
         negatives: unit descriptors (n, dim), n may be 0.
         query: unit descriptor (dim,) of the first example; the mean of the positives when None.
     """
-    mean = positives.mean(axis=0) if len(positives) else query
-    pulled = (mean if query is None else query) + 0.5 * mean  # type: ignore[operator]
+    mean = positives.mean(axis=0) if query is None or len(positives) else query
+    pulled = np.asarray((mean if query is None else query) + 0.5 * mean, np.float32)
     if len(negatives):
-        pulled = pulled - 0.25 * negatives.mean(axis=0)
-    length = float(np.linalg.norm(pulled))
-    return (pulled / length if length > 0 else pulled).astype(np.float32)
+        pulled = pulled - np.float32(0.25) * negatives.mean(axis=0)
+    return pulled / np.float32(max(float(np.linalg.norm(pulled)), 1e-9))
 
 
 def pool_of_vectors(archive: NDArray[np.float32], toward: NDArray[np.float32], seed: int = 0) -> Pool:
@@ -69,4 +68,4 @@ def pool_of_index(index: Index, toward: NDArray[np.float32], seed: int = 0) -> P
     archive = index.archive
     drawn = np.sort(np.random.default_rng(seed).choice(len(archive), min(RANDOM, len(archive)), replace=False))
     near = np.setdiff1d(index.search(Scorer(toward), NEAR).numbers, drawn)
-    return Pool(archive.vectors_of(drawn), archive.vectors_of(near))
+    return Pool(archive.examples_of(drawn), archive.examples_of(near))

@@ -1,0 +1,53 @@
+"""Labels that the scorer contradicts: the marks to look at again."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.errors import QueryInvalid
+from workbench.search.refinement.learning import learn
+from workbench.search.refinement.pool import Pool, direction, pool_of_vectors
+
+_C = 1.0
+
+
+def contradictions(
+    positives: NDArray[np.float32],
+    negatives: NDArray[np.float32],
+    archive: NDArray[np.float32] | Pool,
+    *,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """How much all other marks contradict each one.
+
+    Each mark is scored by the regression that all others would give, which is known in closed form (Rasmussen & Williams
+    2006, eq. 5.12): a mark that its own scorer agrees with may have bent the scorer to itself.
+
+    Args:
+        positives: unit descriptors (p, dim), p at least 1.
+        negatives: unit descriptors (n, dim), n may be 0.
+        archive: unit descriptors (m, dim) of all tiles, or of a large archive a `Pool` of them.
+        seed: of the draw of random tiles.
+
+    Returns:
+        of each positive, then of each negative, float64 (p + n,): the log odds that it is wrong; the highest are the likely
+        mistakes.
+
+    Raises:
+        QueryInvalid: there is no positive, or the archive is empty.
+    """
+    if not len(positives):
+        raise QueryInvalid("No tile is marked as positive, so no mark can be doubted. Mark one first.")
+    pool = archive if isinstance(archive, Pool) else pool_of_vectors(archive, direction(positives, negatives), seed)
+    if not len(pool.random):
+        raise QueryInvalid("The archive has no tiles to compare marks with. Build it first.")
+    left_out = learn(positives, negatives, pool, c=_C, left_out=True).left_out
+    signs = np.where(np.arange(len(left_out)) < len(positives), -1.0, 1.0)
+    return signs * left_out
+
+
+def likely_mistakes(contradicted: NDArray[np.float64], count: int | None = None) -> NDArray[np.int64]:
+    """Places of marks, most doubtful first: the first ``count``, or a tenth of them (at least one) when None."""
+    count = -(-len(contradicted) // 10) if count is None else count
+    return np.argsort(-contradicted, kind="stable")[:count]
