@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.errors import QueryInvalid
-from workbench.search.index import Scorer
+from workbench.search.index import Index, Scorer
 from workbench.search.refinement.expansion import expand
 from workbench.search.refinement.learning import learn
-from workbench.search.refinement.pool import Pool, direction, pool_of_vectors
+from workbench.search.refinement.mistakes import trust_in
+from workbench.search.refinement.pool import Pool, direction, pool_of_index, pool_of_vectors
 
 Method = Literal["auto", "nearest", "rocchio", "logistic", "spread"]
 METHODS: tuple[Method, ...] = ("auto", "nearest", "rocchio", "logistic", "spread")
@@ -21,7 +22,7 @@ _PULLED = 20.0
 def refine(
     positives: NDArray[np.float32],
     negatives: NDArray[np.float32],
-    archive: NDArray[np.float32] | Pool,
+    archive: NDArray[np.float32] | Pool | Index,
     *,
     query: NDArray[np.float32] | None = None,
     method: Method = "auto",
@@ -37,14 +38,15 @@ def refine(
     - "logistic": balanced logistic regression with random tiles as weak negatives: cheap, mostly right, they keep a handful
       of labels from turning the hyperplane any which way (the pseudo-negatives of Yan, Hauptmann & Jin 2003). Its metric
       discounts what varies all over the archive. With m marks besides the first example the regression's direction counts
-      m^2 / (m^2 + 20), the examples pulled together the rest. What "auto" means from the second mark on.
+      m^2 / (m^2 + 20), the examples pulled together the rest; a mark that all others contradict
+      counts less. What "auto" means from the second mark on.
     - "spread": the same, and the tiles that labels reach through the graph of neighbours count as likely positives: more is
       found of what is common, less of what is rare (see `refinement.learning.learn`).
 
     Args:
         positives: unit descriptors (p, dim).
         negatives: unit descriptors (n, dim), n may be 0.
-        archive: unit descriptors (m, dim) of all tiles, or of a large archive a `Pool` of them.
+        archive: unit descriptors (m, dim) of all tiles, a `Pool` of them, or the index of an archive of any size.
         query: unit descriptor (dim,) of the first query; counts as one more positive.
         method: which rung of the ladder.
         c: inverse strength of the regularisation.
@@ -67,13 +69,17 @@ def refine(
     toward = direction(positives, negatives, query)
     if method == "rocchio":
         return Scorer(toward, kind=f"examples pulled together, {_counted(positives, negatives)}")
-    pool = archive if isinstance(archive, Pool) else pool_of_vectors(archive, toward, seed)
+    if isinstance(archive, Index):
+        pool = pool_of_index(archive, toward, seed)
+    else:
+        pool = archive if isinstance(archive, Pool) else pool_of_vectors(archive, toward, seed)
     if not len(pool.random):
         return Scorer(toward, kind="nearest neighbours: the archive has no other tiles")
     if len(positives) == 1 and not len(negatives) and method == "auto":
         expanded, count = expand(positives[0], pool.all)
         return Scorer(expanded, kind=f"nearest neighbours of one example and {count} like it")
-    learned = learn(positives, negatives, pool, c=c, use_likely=method == "spread")
+    trust = trust_in(positives, negatives, pool)
+    learned = learn(positives, negatives, pool, c=c, use_likely=method == "spread", trust=trust)
     used = f"{_counted(positives, negatives)}, {learned.random} random"
     if learned.likely:
         used += f", {learned.likely} likely"

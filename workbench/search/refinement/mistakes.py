@@ -10,6 +10,9 @@ from workbench.search.refinement.learning import learn
 from workbench.search.refinement.pool import Pool, direction, pool_of_vectors
 
 _C = 1.0
+_BENEFIT = 1.0  # of the doubt, in log odds
+_LEAST = 0.02
+_ENOUGH = 5
 
 
 def contradictions(
@@ -51,3 +54,20 @@ def likely_mistakes(contradicted: NDArray[np.float64], count: int | None = None)
     """Places of marks, most doubtful first: the first ``count``, or a tenth of them (at least one) when None."""
     count = -(-len(contradicted) // 10) if count is None else count
     return np.argsort(-contradicted, kind="stable")[:count]
+
+
+def trust_in(positives: NDArray[np.float32], negatives: NDArray[np.float32], pool: Pool) -> NDArray[np.float64] | None:
+    """How much each mark counts, positives first, 0.02 to 1 (p + n,): less, the more all others contradict it.
+
+    One step of iteratively re-weighted regression, with the scores that marks have without themselves in place of the
+    residuals, which a mark of much leverage hides. None, all alike, where there are fewer than 5 marks or none is negative.
+
+    Args:
+        positives: unit descriptors (p, dim), p at least 1.
+        negatives: unit descriptors (n, dim), n may be 0.
+        pool: unlabelled tiles.
+    """
+    if len(positives) + len(negatives) <= _ENOUGH or not len(negatives):
+        return None
+    doubt = contradictions(positives, negatives, pool)
+    return np.maximum(1 / (1 + np.exp(np.clip(doubt - _BENEFIT, -30, 30))), _LEAST)
