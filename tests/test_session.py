@@ -136,9 +136,8 @@ def test_refine_learns_from_tiles_and_drawn_outlines(session: Session, archive: 
     session.label(outline, "roof")
     first = session.refine(k=5)
     assert session.scorer is not None and "nearest neighbours" in session.scorer.kind
-    assert first[0].score == pytest.approx(
-        float(archive.vectors[first[0].number] @ archive.describe(0, box(10, 20, 90, 85))), abs=0.01
-    )
+    alike = archive.vectors @ archive.describe(0, box(10, 20, 90, 85))
+    assert (alike > alike[first.numbers].min()).sum() < 0.1 * len(archive)
     session.label(session.hits[3:5], value=-1)
     session.refine(k=5)
     assert "1 positive, 2 negative" in session.scorer.kind and "for roof by logistic regression" in session.status

@@ -6,7 +6,7 @@ import logging
 import math
 import re
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,20 +14,16 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.windows import Window
-from shapely.geometry import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
-from workbench.controls import Controls
 from workbench.descriptors.archive import Archive, open_archive
-from workbench.errors import QueryInvalid, RasterRefused, WorkbenchError
+from workbench.errors import QueryInvalid, WorkbenchError
 from workbench.files import slug
-from workbench.imagery.readout import Projection, projection_fit
-from workbench.imagery.render import blank, thumbnail
 from workbench.labels.store import LabelStore
+from workbench.looking import Looking, ring_of
 from workbench.resume import Resumed, read_state, state_path, unpack
 from workbench.search.index import Hit, Hits, Index, Scorer
-from workbench.search.query import describe_file, describe_shape, extent, place_of, tile_at
+from workbench.search.query import describe_file, describe_shape, tile_at
 from workbench.search.refine import refine
 from workbench.search.where import Where
 from workbench.state import PAGE, STRETCHES, TOOLS
@@ -40,22 +36,13 @@ log = logging.getLogger(__name__)
 Allowed = Where | NDArray[np.bool_] | NDArray[np.integer[Any]]
 ON_SCREEN = 200
 """Hits that a search from the screen asks for."""
-_THUMBNAIL_BYTES = 7_000
-"""So that a page of them stays below 150 kB."""
-_TILES_KEPT = 1000
-"""Tiles whose thumbnails and outlines are at hand, so that paging back and labelling cost nothing."""
 _SCORED_AT_ONCE = 1 << 18
 """Tiles whose scores are all computed for the hits as for the map: in a few ms. Of more, those for the map come later."""
 _OUTLINES_USED = 100
-_DRAWN = 500
-_RING_POINTS = 200
-_EQUATOR_M = 2 * math.pi * 6_378_137
-_TILE_ON_SCREEN = 128
-_BLIND = "no imagery\nattached"
 _TOOL_VALUES = {"positive": 1, "negative": -1, "unlabel": 0}
 
 
-class Session(Controls):
+class Session(Looking):
     """One piece of work on an archive: the state that views show, and every verb that changes it.
 
     Every verb may be called from any thread; one lock guards the state. A verb that fails raises and changes nothing.
@@ -80,8 +67,6 @@ class Session(Controls):
         kept = state_path(store.folder, store.by) if resume else None
         super().__init__(archive, store, kept)
         self.index = Index(archive)
-        self._thumbnail = lru_cache(_TILES_KEPT)(self._cut)
-        self._ring_of = lru_cache(_TILES_KEPT)(self._outline)
         problems = " ".join((*archive.problems, *store.problems))
         self.status, self.alarm = problems, bool(problems)
         state = None if kept is None else read_state(kept, archive)
@@ -132,7 +117,7 @@ class Session(Controls):
             ring = self.ring(tile)
         elif shape is not None:
             vector, words = describe_shape(self.archive, shape, crs), "a drawn outline"
-            ring = _ring(shape) if crs == "EPSG:4326" else []
+            ring = ring_of(shape) if crs == "EPSG:4326" else []
         else:
             vector, words = describe_file(self.archive, str(image)), f"the image {Path(str(image)).name}"
         return self._search_like(vector, words, ring, k, where, one_per_object)
@@ -179,7 +164,7 @@ class Session(Controls):
         with self._lock:
             name = class_name or self.class_name
             positives, negatives = self._examples(name, 1), self._examples(name, -1)
-            scorer = refine(positives, negatives, self._drawn(), query=self._query_vector)
+            scorer = refine(positives, negatives, self.index, query=self._query_vector)
             hits = self._rank(scorer, k, where, one_per_object)
             said = f"{len(hits)} hits for {name or 'the query'} by {scorer.kind}.{self._notes(where)}"
             query = self.query if self._query_vector is not None else ""
@@ -252,87 +237,6 @@ class Session(Controls):
         """The hits on the page that is shown."""
         return self.hits[self.page * PAGE : (self.page + 1) * PAGE]
 
-    @property
-    def extent(self) -> tuple[float, float, float, float] | None:
-        """West, south, east, north of the imagery in degrees; None when it has no place on earth."""
-        return extent(self.archive)
-
-    def projections(self) -> list[Projection]:
-        """How a browser computes the rasters' own coordinates from longitude and latitude; see `imagery.readout`."""
-        return projection_fit(self.archive.imagery)
-
-    def show_place(self, lat: float, lon: float, zoom: float | None = None) -> None:
-        """Move the map to a place in degrees, at the zoom it has when None is given.
-
-        Raises:
-            QueryInvalid: there is no such place.
-        """
-        place = {
-            "lat": float(lat),
-            "lon": float(lon),
-            "zoom": float(self.map_view.get("zoom", 17) if zoom is None else zoom),
-        }
-        if not (-90 <= place["lat"] <= 90 and -540 <= place["lon"] <= 540 and 0 <= place["zoom"] <= 30):
-            raise QueryInvalid(f"There is no place at lat {lat}, lon {lon}, zoom {zoom}. Give degrees.")
-        self.set_state(map_view=place)
-
-    def go_to(self, text: str) -> None:
-        """Move the map to a place written as text, near enough to see tiles; see `search.query.place_of`.
-
-        Raises:
-            QueryInvalid: it is no place, or one without imagery.
-        """
-        lat, lon = place_of(self.archive, text)
-        tile = self.archive.tile(0)
-        metres = tile.size * max(self.archive.imagery[tile.raster].pixel_size_m)
-        near = math.log2(_EQUATOR_M * math.cos(math.radians(lat)) * _TILE_ON_SCREEN / metres / 256)
-        self.show_place(lat, lon, max(self.map_view.get("zoom", 0), min(22, round(near))))
-
-    def show_tile(self, number: int) -> None:
-        """Move the map to a tile, at the zoom it has.
-
-        Raises:
-            QueryInvalid: there is no such tile.
-            RasterRefused: its raster has no place on earth.
-        """
-        centre = self.archive.footprint(self.checked(number), "EPSG:4326").centroid
-        self.show_place(centre.y, centre.x)
-
-    def show_stretch(self, name: str) -> None:
-        """Stretch the imagery on the map another way, one of `state.STRETCHES`; what was searched does not change."""
-        if name not in STRETCHES:
-            raise QueryInvalid(f"There is no stretch {name!r}. Choose one of {', '.join(STRETCHES)}.")
-        self.layers.set_stretch(name)
-        self.set_state(stretch=name, layers_version=self.layers_version + 1)
-
-    def thumbnail(self, number: int, pixels: int = 128, most_bytes: int = _THUMBNAIL_BYTES) -> bytes:
-        """A tile as JPEG, from the raster that was searched and with the stretch it was searched with; the last are kept."""
-        return self._thumbnail(self.checked(number), pixels, most_bytes)
-
-    def context(self, number: int, pixels: int = 384, around: float = 1.0) -> bytes:
-        """A tile in the middle of its surroundings, ``around`` tile sizes on each side, as JPEG."""
-        if self._is_blind:
-            return blank(_BLIND, pixels)
-        look = self.archive.look(self.checked(number))
-        margin = round(look.window.width * around)
-        side = look.window.width + 2 * margin
-        window = Window(look.window.col_off - margin, look.window.row_off - margin, side, side)
-        return thumbnail(look.raster, window, look.stretch, pixels)
-
-    def ring(self, number: int) -> list[list[float]]:
-        """Outline of a tile as [[lat, lon], ...]; empty when its raster has no place on earth."""
-        return self._ring_of(number)
-
-    def tile_text(self, number: int) -> str:
-        """Where a tile comes from and how large it is, in words: south.tif, 256 px = 34 m."""
-        tile = self.archive.tile(self.checked(number))
-        raster = self.archive.imagery[tile.raster]
-        ground = f"{tile.size * max(raster.pixel_size_m):.4g} m" if raster.mappable else ""
-        if self.archive.outlines is not None:
-            row = self.archive.outlines.of(tile.raster, np.array([number]))["row"][0]
-            return f"{raster.name}, row {row:,}, {ground}"
-        return f"{raster.name}, {tile.size} px{ground and ' = '}{ground}"
-
     def warm_up(self) -> None:
         """Load what the first click needs: descriptors, encoder and thumbnail code; failures wait for that click."""
         try:
@@ -402,23 +306,6 @@ class Session(Controls):
             **more,
         )
 
-    def _outline(self, number: int) -> list[list[float]]:
-        try:
-            return _ring(self.archive.footprint(number, "EPSG:4326"))
-        except RasterRefused:
-            return []
-
-    def _cut(self, number: int, pixels: int, most_bytes: int) -> bytes:
-        if self._is_blind:
-            return blank(_BLIND, pixels)
-        look = self.archive.look(number)
-        return thumbnail(look.raster, look.window, look.stretch, pixels, most_bytes)
-
-    @property
-    def _is_blind(self) -> bool:
-        """Whether there is no imagery at all, since descriptors were imported and none was attached."""
-        return self.archive.outlines is not None and self.archive.attached is None
-
     def _examples(self, class_name: str, value: int) -> NDArray[np.float32]:
         labels = [label for label in self.store.labels(class_name) if label.value == value] if class_name else []
         found = [self.places.pixels(label.place.raster, label.place.geometry, label.place.crs) for label in labels]
@@ -434,12 +321,6 @@ class Session(Controls):
         return np.concatenate(
             [self.archive.examples_of(tiles).reshape(shape), np.array(drawn, np.float32).reshape(shape)]
         )
-
-    def _drawn(self) -> NDArray[np.float32]:
-        """Descriptors of tiles drawn at random from all, which refining takes for negatives until it knows better."""
-        count = len(self.archive)
-        rows = np.random.default_rng(0).choice(count, min(_DRAWN, count), replace=False)
-        return self.archive.examples_of(np.sort(rows))
 
     def _resume(self, state: Resumed) -> None:
         """Show again what was shown when the state was kept."""
@@ -468,11 +349,3 @@ class Session(Controls):
             self.show_map(prediction, gpd.read_file(path) if path.is_file() else None)
         except (WorkbenchError, OSError, ValueError, RuntimeError) as error:
             log.warning("%s cannot be shown again: %s", prediction.name, error)
-
-
-def _ring(shape: BaseGeometry) -> list[list[float]]:
-    """The outer ring of a polygon in lon, lat as [[lat, lon], ...], of at most 200 points."""
-    outer = shape if isinstance(shape, Polygon) else shape.convex_hull
-    points = list((outer if isinstance(outer, Polygon) else box(*shape.bounds)).exterior.coords)
-    step = max(1, -(-len(points) // _RING_POINTS))
-    return [[float(point[1]), float(point[0])] for point in points[::step]]

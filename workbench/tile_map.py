@@ -109,7 +109,7 @@ class TileMap:
         sparse = imported and grid.count(raster) > max(_GRID_PLACES, _SPARSE * count)
         if not count or sparse:
             return ()
-        return lattices(grid, raster, archive.tiles[mine], np.arange(mine.start, mine.stop), strewn=imported)
+        return lattices(grid, raster, archive.tiles, mine, strewn=imported)
 
     def _ruled_out(self, position: int) -> tuple[Lattice, NDArray[np.bool_]] | None:
         """The smallest tiles of a raster, and where it has any; of very many, it is taken to have them everywhere."""

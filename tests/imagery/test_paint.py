@@ -36,7 +36,7 @@ def all_tiles(grid: TileGrid, image: Raster) -> NDArray[np.void]:
 
 
 def parts_of(grid: TileGrid, image: Raster, tiles: NDArray[np.void]) -> tuple[Lattice, ...]:
-    return lattices(grid, image, tiles, np.arange(len(tiles)))
+    return lattices(grid, image, tiles, slice(0, len(tiles)))
 
 
 def at(image: Raster, cells: Cells, col: float, row: float, z: int) -> int:

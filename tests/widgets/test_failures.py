@@ -15,6 +15,7 @@ import pytest
 from workbench.controls import Controls
 from workbench.descriptors.archive import Archive
 from workbench.errors import QueryInvalid
+from workbench.looking import Looking
 from workbench.session import Session
 from workbench.state import State
 from workbench.teaching import Teaching
@@ -48,7 +49,7 @@ def part(bench: Workbench, name: str) -> View:
 
 def verbs() -> dict[str, Callable[..., object]]:
     """Every public method of a session, by its name."""
-    found = {name: each for kind in (State, Teaching, Controls, Session) for name, each in vars(kind).items()}
+    found = {name: each for kind in (State, Teaching, Controls, Looking, Session) for name, each in vars(kind).items()}
     return {name: each for name, each in found.items() if inspect.isfunction(each) and name[0] != "_"}
 
 

@@ -18,6 +18,7 @@ from widgets.conftest import say
 
 from workbench.descriptors.archive import Archive
 from workbench.descriptors.build import build_archive
+from workbench.descriptors.rows import Rows
 from workbench.imagery.grid import TILE_DTYPE, TileGrid
 from workbench.jobs import Progress
 from workbench.session import Session
@@ -37,7 +38,8 @@ def archive_of(side: int, folder: Path) -> Archive:
     tiles["row"], tiles["col"] = (each.ravel() for each in np.mgrid[:side, :side])
     tiles["size"] = TILE
     raw = dice.normal(size=(side * side, small.manifest.dim)).astype(np.float16)
-    return replace(small, tiles=tiles, raw=raw, manifest=replace(small.manifest, grid=TileGrid((TILE,), 1 / TILE)))
+    manifest = replace(small.manifest, grid=TileGrid((TILE,), 1 / TILE))
+    return replace(small, tiles=tiles, descriptors=Rows([raw], manifest.dim), manifest=manifest)
 
 
 @pytest.fixture

@@ -212,7 +212,12 @@ class Archive(Stored):
         """
         if self.has_descriptors:
             return self.vectors_of(numbers)
-        return decode(self.codes[np.asarray(numbers, np.int64)], self.code_model, archive_decoder(self))
+        return decode(self.codes[np.asarray(numbers, np.int64)], self.code_model, self._decoder)
+
+    @cached_property
+    def _decoder(self) -> NDArray[np.float32]:
+        """What tells descriptors from codes, in an archive of codes only: these are never fitted again."""
+        return archive_decoder(self)
 
     def quicklook(self, raster: int) -> Path | None:
         """The small copy of a raster that has no overviews of its own."""

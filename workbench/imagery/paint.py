@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from workbench.imagery.rasters import Raster
 
 LEAST_CELL = 24
 """Cells of fewer map pixels than this get no lines: they would hide what they divide."""
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -93,30 +95,40 @@ class Cells:
         return colours[found] if found.any() else None
 
 
+class Windows(Protocol):
+    """Rows of row, col and size, read a slice at a time."""
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]: ...
+
+
 def lattices(
-    grid: TileGrid, raster: Raster, tiles: NDArray[np.void], numbers: NDArray[np.int64], *, strewn: bool = False
+    grid: TileGrid, raster: Raster, tiles: Windows, mine: slice, *, strewn: bool = False
 ) -> tuple[Lattice, ...]:
     """The tiles of one raster by size, the smallest first.
 
     Args:
         grid: of the archive.
         raster: whose tiles they are.
-        tiles: structured array with row, col, size.
-        numbers: of these tiles in the archive.
+        tiles: of the archive.
+        mine: which of them are this raster's.
         strewn: the tiles need not lie on the grid: each has the place that is nearest, the last of several the place.
     """
+    spans = [slice(start, min(mine.stop, start + _CHUNK)) for start in range(mine.start, mine.stop, _CHUNK)]
+    sizes = {size for span in spans for size in tiles[span]["size"].tolist()} if strewn else set(grid.sizes(raster))
     found = []
-    for size in sorted(set(np.unique(tiles["size"]).tolist() if strewn else grid.sizes(raster))):
+    for size in sorted(sizes):
         down, across = _axis(grid, raster.height, size), _axis(grid, raster.width, size)
-        mine = tiles["size"] == size
         places = np.full((down.count, across.count), -1, np.int32)
-        # The last tile starts less than a step after the one before: rounded up, it is the next.
-        starts = ((tiles[name][mine].astype(np.int64), axis) for name, axis in (("row", down), ("col", across)))
-        if strewn:
-            rows, cols = (axis.nearest(start + size / 2) for start, axis in starts)
-        else:
-            rows, cols = (-(-start // axis.step) for start, axis in starts)
-        places[rows, cols] = numbers[mine]
+        for span in spans:
+            part = tiles[span]
+            there = np.flatnonzero(part["size"] == size)
+            # The last tile starts less than a step after the one before: rounded up, it is the next.
+            starts = ((part[name][there].astype(np.int64), axis) for name, axis in (("row", down), ("col", across)))
+            if strewn:
+                rows, cols = (axis.nearest(start + size / 2) for start, axis in starts)
+            else:
+                rows, cols = (-(-start // axis.step) for start, axis in starts)
+            places[rows, cols] = span.start + there
         found.append(Lattice(down, across, places))
     return tuple(found)
 
