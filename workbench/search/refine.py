@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from workbench.errors import QueryInvalid
 from workbench.search.index import Index, Scorer
 from workbench.search.refinement.expansion import expand
-from workbench.search.refinement.learning import learn
+from workbench.search.refinement.learning import learn, prepare
 from workbench.search.refinement.mistakes import trust_in
 from workbench.search.refinement.pool import Pool, direction, pool_of_index, pool_of_vectors
 
@@ -41,7 +41,7 @@ def refine(
       m^2 / (m^2 + 20), the examples pulled together the rest; a mark that all others contradict
       counts less. What "auto" means from the second mark on.
     - "spread": the same, and the tiles that labels reach through the graph of neighbours count as likely positives: more is
-      found of what is common, less of what is rare (see `refinement.learning.learn`).
+      found of what is common, less of what is rare (see `refinement.learning.prepare`).
 
     Args:
         positives: unit descriptors (p, dim).
@@ -78,11 +78,11 @@ def refine(
     if len(positives) == 1 and not len(negatives) and method == "auto":
         expanded, count = expand(positives[0], pool.all)
         return Scorer(expanded, kind=f"nearest neighbours of one example and {count} like it")
-    trust = trust_in(positives, negatives, pool)
-    learned = learn(positives, negatives, pool, c=c, use_likely=method == "spread", trust=trust)
-    used = f"{_counted(positives, negatives)}, {learned.random} random"
-    if learned.likely:
-        used += f", {learned.likely} likely"
+    lesson = prepare(positives, negatives, pool, use_likely=method == "spread")
+    learned = learn(lesson, c=c, trust=trust_in(lesson))
+    used = f"{_counted(positives, negatives)}, {lesson.random} random"
+    if len(lesson.shares):
+        used += f", {len(lesson.shares)} likely"
     marks = len(positives) + len(negatives) - 1
     regressed = marks**2 / (marks**2 + _PULLED)
     pulled = expand(toward, pool.all)[0] * np.linalg.norm(learned.weights)

@@ -21,85 +21,114 @@ _SAME = 1 - 1e-5
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """What does not change while marks are weighed: the samples, in the order positives, negatives, likely positives, random.
+
+    Attributes:
+        positives: number of positive marks.
+        negatives: number of negative marks.
+        shares: of each likely positive, (m,), summing to 1.
+        random: number of weak negatives.
+        turned: samples in the archive's metric, float32 (n, dim).
+        products: of all samples, float32 (n, n).
+    """
+
+    positives: int
+    negatives: int
+    shares: NDArray[np.float64]
+    random: int
+    turned: NDArray[np.float32]
+    products: NDArray[np.float32]
+
+    @property
+    def marks(self) -> int:
+        """Number of marks."""
+        return self.positives + self.negatives
+
+
+@dataclass(frozen=True)
 class Learned:
-    """A linear scorer, and what it was learned from.
+    """A linear scorer.
 
     Attributes:
         weights: float32 (dim,).
         bias: added to every score.
         left_out: what each mark's score would be had it not been used, positives first, float64 (marks,); only if asked for.
-        likely: how many unlabelled tiles served as likely positives.
-        random: how many served as weak negatives.
     """
 
     weights: NDArray[np.float32]
     bias: float
     left_out: NDArray[np.float64]
-    likely: int
-    random: int
 
 
-def learn(
-    positives: NDArray[np.float32],
-    negatives: NDArray[np.float32],
-    pool: Pool,
-    *,
-    c: float = 3.0,
-    use_likely: bool = False,
-    trust: NDArray[np.float64] | None = None,
-    left_out: bool = False,
-) -> Learned:
-    """Learn a scorer from marks and unlabelled tiles.
+def prepare(
+    positives: NDArray[np.float32], negatives: NDArray[np.float32], pool: Pool, *, use_likely: bool = False
+) -> Lesson:
+    """Choose the samples of a regression.
 
-    Random tiles serve as weak negatives: they have half of the negative weight, all of it where nothing is marked negative.
-    Spared are the 40 unlabelled tiles that labels reach first through the graph of neighbours: many of them are positives
-    that nobody has seen yet. With ``use_likely`` they even count as positives, each by what has reached it, together
-    10 / (10 + m^2) of the positive half with m marks. That finds more where a class is common (one tile in twenty) and
-    far less where it is rare (one in two hundred), so it is not the rule.
+    Random tiles serve as weak negatives. Spared are the 40 unlabelled tiles that labels reach first through the graph of
+    neighbours: many of them are positives that nobody has seen yet. With ``use_likely`` they even count as positives. That
+    finds more where a class is common (one tile in twenty) and far less where it is rare (one in two hundred), so it is not
+    the rule.
 
     Args:
         positives: unit descriptors (p, dim), p at least 1, all different.
         negatives: unit descriptors (n, dim), n may be 0.
         pool: unlabelled tiles; at least one of them random.
-        c: inverse strength of the regularisation.
         use_likely: let likely positives count as positives.
+    """
+    marks = np.concatenate([positives, negatives])
+    reached, shares = likely_positives(positives, negatives, pool)
+    random = unlike(pool.random, np.concatenate([marks, reached]))
+    if not use_likely:
+        reached, shares = reached[:0], shares[:0]
+    samples = np.concatenate([marks, reached, random])
+    turned = fit_metric(pool.random).apply(samples)
+    return Lesson(len(positives), len(negatives), shares, len(random), turned, turned @ samples.T)
+
+
+def learn(
+    lesson: Lesson, *, c: float = 3.0, trust: NDArray[np.float64] | None = None, left_out: bool = False
+) -> Learned:
+    """Fit a regression to the samples.
+
+    Both sides weigh the same. Weak negatives have half of the negative weight, all of it where nothing is marked negative;
+    likely positives together 10 / (10 + m^2) of the positive weight with m marks.
+
+    Args:
+        lesson: the samples.
+        c: inverse strength of the regularisation.
         trust: of each mark, positives first, above 0 to 1; all 1 when None.
         left_out: give what each mark's score would be without it.
     """
-    marks = np.concatenate([positives, negatives])
-    trust = np.ones(len(marks)) if trust is None else trust
-    reached, shares = likely_positives(positives, negatives, pool, trust)
-    random = unlike(pool.random, np.concatenate([marks, reached]))
-    spent = _LIKELY_TRUST / (_LIKELY_TRUST + len(marks) ** 2) if use_likely and len(reached) else 0.0
-    likely = reached if spent else reached[:0]
-    of_positives, of_negatives = trust[: len(positives)], trust[len(positives) :]
-    marked = 0.25 if len(negatives) and len(random) else 0.5 * (len(negatives) > 0)
+    trust = np.ones(lesson.marks) if trust is None else trust
+    likely, random = len(lesson.shares), lesson.random
+    spent = _LIKELY_TRUST / (_LIKELY_TRUST + lesson.marks**2) if likely else 0.0
+    marked = 0.25 if lesson.negatives and random else 0.5 * (lesson.negatives > 0)
+    of_positives, of_negatives = trust[: lesson.positives], trust[lesson.positives :]
     weights = np.concatenate(
         [
             0.5 * (1 - spent) * of_positives / of_positives.sum(),
             marked * of_negatives / max(1e-9, float(of_negatives.sum())),
-            0.5 * spent * shares[: len(likely)],
-            np.full(len(random), (0.5 - marked) / max(1, len(random))),
+            0.5 * spent * lesson.shares,
+            np.full(random, (0.5 - marked) / max(1, random)),
         ]
     )
-    samples = np.concatenate([marks, likely, random])
-    wanted = np.zeros(len(samples), bool)
-    wanted[: len(positives)] = wanted[len(marks) : len(marks) + len(likely)] = True
-    turned = fit_metric(pool.random).apply(samples)
-    fit = fit_logistic(turned @ samples.T, wanted, _WEIGHT * c * weights, len(marks) if left_out else 0)
-    return Learned(fit.shares.astype(np.float32) @ turned, fit.bias, fit.left_out, len(likely), len(random))
+    wanted = np.zeros(len(weights), bool)
+    wanted[: lesson.positives] = wanted[lesson.marks : lesson.marks + likely] = True
+    fit = fit_logistic(lesson.products, wanted, _WEIGHT * c * weights, lesson.marks if left_out else 0)
+    return Learned(fit.shares.astype(np.float32) @ lesson.turned, fit.bias, fit.left_out)
 
 
 def likely_positives(
-    positives: NDArray[np.float32], negatives: NDArray[np.float32], pool: Pool, trust: NDArray[np.float64]
+    positives: NDArray[np.float32], negatives: NDArray[np.float32], pool: Pool
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Unlabelled tiles that the labels reach, (m, dim), at most 40 and a tenth of the pool, and shares that sum to 1, (m,)."""
     marks = np.concatenate([positives, negatives])
     pooled = unlike(pool.all, marks)
-    given = np.concatenate([trust[: len(positives)], -_PUSH * trust[len(positives) :]])
-    for part in (slice(0, len(positives)), slice(len(positives), None)):
-        given[part] /= max(1e-9, trust[part].sum())
-    start = np.concatenate([given, np.zeros(len(pooled))]).astype(np.float32)
+    start = np.zeros(len(marks) + len(pooled), np.float32)
+    start[: len(positives)] = 1 / len(positives)
+    start[len(positives) : len(marks)] = -_PUSH / max(1, len(negatives))
     arrived = spread(np.concatenate([marks, pooled]), start)[len(marks) :]
     best = np.argsort(-arrived, kind="stable")[: min(LIKELY, int(_LIKELY_SHARE * len(pooled)))]
     best = best[arrived[best] > 0]

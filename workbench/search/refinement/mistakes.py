@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.errors import QueryInvalid
-from workbench.search.refinement.learning import learn
+from workbench.search.refinement.learning import Lesson, learn, prepare
 from workbench.search.refinement.pool import Pool, direction, pool_of_vectors
 
 _C = 1.0
@@ -45,9 +45,13 @@ def contradictions(
     pool = archive if isinstance(archive, Pool) else pool_of_vectors(archive, direction(positives, negatives), seed)
     if not len(pool.random):
         raise QueryInvalid("The archive has no tiles to compare marks with. Build it first.")
-    left_out = learn(positives, negatives, pool, c=_C, left_out=True).left_out
-    signs = np.where(np.arange(len(left_out)) < len(positives), -1.0, 1.0)
-    return signs * left_out
+    return doubts(prepare(positives, negatives, pool))
+
+
+def doubts(lesson: Lesson) -> NDArray[np.float64]:
+    """`contradictions` of the marks among samples that are chosen already."""
+    left_out = learn(lesson, c=_C, left_out=True).left_out
+    return np.where(np.arange(lesson.marks) < lesson.positives, -left_out, left_out)
 
 
 def likely_mistakes(contradicted: NDArray[np.float64], count: int | None = None) -> NDArray[np.int64]:
@@ -56,18 +60,12 @@ def likely_mistakes(contradicted: NDArray[np.float64], count: int | None = None)
     return np.argsort(-contradicted, kind="stable")[:count]
 
 
-def trust_in(positives: NDArray[np.float32], negatives: NDArray[np.float32], pool: Pool) -> NDArray[np.float64] | None:
-    """How much each mark counts, positives first, 0.02 to 1 (p + n,): less, the more all others contradict it.
+def trust_in(lesson: Lesson) -> NDArray[np.float64] | None:
+    """How much each mark counts, positives first, 0.02 to 1 (marks,): less, the more all others contradict it.
 
     One step of iteratively re-weighted regression, with the scores that marks have without themselves in place of the
-    residuals, which a mark of much leverage hides. None, all alike, where there are fewer than 5 marks or none is negative.
-
-    Args:
-        positives: unit descriptors (p, dim), p at least 1.
-        negatives: unit descriptors (n, dim), n may be 0.
-        pool: unlabelled tiles.
+    residuals, which a mark of much leverage hides. None, all alike, where there are 5 marks or fewer, or none is negative.
     """
-    if len(positives) + len(negatives) <= _ENOUGH or not len(negatives):
+    if lesson.marks <= _ENOUGH or not lesson.negatives:
         return None
-    doubt = contradictions(positives, negatives, pool)
-    return np.maximum(1 / (1 + np.exp(np.clip(doubt - _BENEFIT, -30, 30))), _LEAST)
+    return np.maximum(1 / (1 + np.exp(np.clip(doubts(lesson) - _BENEFIT, -30, 30))), _LEAST)
