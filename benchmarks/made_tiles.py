@@ -1,12 +1,12 @@
 """Tiles made after an archive's own: any number of descriptors or codes that lie between real ones, and how they are tuned.
 
-Made tiles come in groups of 500, in these of 50 and of 5, as tiles that overlap, lie side by side and show the same kind of
-ground do. A group lies between two real tiles a and b drawn at random, and a tile of it at
+Made tiles come in groups of 5000, in these of 500, of 50 and of 5, as tiles of one flight, of one kind of ground, side by side
+and overlapping do. A group lies between two real tiles a and b drawn at random, and a tile of it at
 
-    a + share (b - a) + g500 + f (g50 + g5 + g1),    share ~ U(0, 1/2),    f ~ U(0, 1)^spread,
+    a + share (b - a) + g5000 + f (g500 + g50 + g5 + g1),    share ~ U(0, 1/2),    f ~ U(0, 1)^spread,
 
 where each g is Gaussian noise that the tiles of a group of so many share, along 24 of the archive's 256 main axes, drawn for
-each real tile a. (Which of a pair is a is drawn as well, so that groups lie anywhere between.) f, one a group of 500, is 1
+each real tile a. (Which of a pair is a is drawn as well, so that groups lie anywhere between.) f, one a group of 5000, is 1
 unless neighbourhoods shall be as uneven as the real ones: some are then much denser than others, which is harder for lists.
 Codes are the signs of the archive's own hyperplanes.
 
@@ -31,8 +31,8 @@ from workbench.descriptors.archive import Archive
 from workbench.descriptors.codes.models import LayeredCodes
 
 RANKS = (1, 10, 100)
-GROUPS = (500, 50, 5, 1)
-CHUNK = 20 * GROUPS[0]
+GROUPS = (5000, 500, 50, 5, 1)
+CHUNK = 2 * GROUPS[0]
 _AXES = 256
 _WAYS = 24
 _SHARED, _MADE, _HELD_OUT, _LONE, _DRAWN = range(5)
@@ -42,6 +42,7 @@ _ASKED_REAL = 1000
 _BASES = (0.5, 1.0, 2.0, 4.0)
 _STEPS = 8
 _CLOSE = 0.05
+_FARTHEST = 0.45
 Distances = dict[int, float]
 
 
@@ -50,13 +51,13 @@ class Recipe:
     """How tiles are made.
 
     Attributes:
-        sizes: of the noise shared by groups of 500, 50, 5 and 1; real centred descriptors have length 1.
-        spread: how much the noise inside of groups of 500 differs between these, as a standard deviation of its logarithm;
+        sizes: of the noise shared by groups of 5000, 500, 50, 5 and 1; real centred descriptors have length 1.
+        spread: how much the noise inside of groups of 5000 differs between these, as a standard deviation of its logarithm;
             0: not at all.
         seed: of all draws.
     """
 
-    sizes: tuple[float, float, float, float]
+    sizes: tuple[float, ...]
     spread: float
     seed: int = 0
 
@@ -198,8 +199,9 @@ def tuned(pattern: Pattern, count: int, wanted: Distances, spread: float, *, see
 
     Bits differ in proportion to the angle between descriptors (Goemans & Williamson 1995), so the cosine of two tiles that
     share a group says how much of their noise they must share. From there on each angle is corrected by what is found in 60
-    whole groups of 500 and a sample of lone tiles that stand for all others. The noise of the groups of 500 is the
-    least, of four, that keeps other groups far enough away.
+    whole groups of 5000 and a sample of lone tiles that stand for all others. The noise of these groups is the least, of
+    four, that keeps other groups far enough away. The 1000th neighbour is wanted as much farther than the 100th as that is
+    than the 10th.
 
     Args:
         pattern: of the codes.
@@ -209,9 +211,11 @@ def tuned(pattern: Pattern, count: int, wanted: Distances, spread: float, *, see
         seed: of all draws.
     """
     bits = pattern.rows.shape[1]
+    beyond = 10 * RANKS[-1]
+    wanted = {**wanted, beyond: min(_FARTHEST * bits, wanted[RANKS[-1]] ** 2 / wanted[RANKS[-2]])}
     tried: list[tuple[float, Recipe]] = []
     for base in _BASES:
-        angles = {rank: np.pi * wanted[rank] / bits for rank in RANKS}
+        angles = {rank: np.pi * far / bits for rank, far in wanted.items()}
         for _ in range(_STEPS):
             recipe = Recipe(_sizes(base, angles), spread, seed)
             found = _expected(pattern, recipe, count)
@@ -219,28 +223,28 @@ def tuned(pattern: Pattern, count: int, wanted: Distances, spread: float, *, see
             tried.append((off, recipe))
             if off <= _CLOSE:
                 return recipe
-            angles = {rank: min(1.5, angles[rank] * wanted[rank] / max(found[rank], 1)) for rank in RANKS}
+            angles = {rank: min(1.5, angles[rank] * wanted[rank] / max(found[rank], 1)) for rank in wanted}
     return min(tried, key=lambda each: each[0])[1]
 
 
-def _sizes(base: float, angles: Distances) -> tuple[float, float, float, float]:
-    """Sizes of the noise from the angles between tiles that share groups of 5, 50 and 500."""
+def _sizes(base: float, angles: Distances) -> tuple[float, ...]:
+    """Sizes of the noise from the angles between tiles that share groups of 5, 50, 500 and 5000."""
     # Of the square of a tile's length, between two real ones it has 2/3 on average.
     shared = 2 / 3 + base**2
-    near, middle, far = np.minimum.accumulate(np.cos([angles[rank] for rank in RANKS]))
-    total = shared / max(far, 1e-3)
-    steps = np.maximum([middle - far, near - middle, 1 - near], 0) * total
-    return (base, *np.sqrt(steps).tolist())
+    cosines = np.minimum.accumulate([1.0, *np.cos(list(angles.values()))])
+    total = shared / max(cosines[-1], 1e-3)
+    return (base, *np.sqrt(-np.diff(cosines)[::-1] * total).tolist())
 
 
 def _expected(pattern: Pattern, recipe: Recipe, count: int) -> Distances:
     """Mean distances to be expected among ``count`` tiles."""
     asked = np.random.default_rng([recipe.seed, _DRAWN]).integers(0, min(count, CHUNK), _ASKED)
     size = min(count, GROUPS[0])
+    ranks = (*RANKS, 10 * RANKS[-1])
     sample = min(_STRANGERS, count)
     rows = [pattern.chunk(recipe, place, row[None], _HELD_OUT) for place, row in enumerate(asked)]
     queries = packed(np.concatenate(rows))
-    strangers = _nearest(packed(pattern.lone(recipe, sample)), queries, min(sample, RANKS[-1]))
+    strangers = _nearest(packed(pattern.lone(recipe, sample)), queries, min(sample, 1000))
     found = []
     for place, row in enumerate(asked):
         members = np.arange(row // GROUPS[0] * GROUPS[0], row // GROUPS[0] * GROUPS[0] + size)
@@ -248,8 +252,9 @@ def _expected(pattern: Pattern, recipe: Recipe, count: int) -> Distances:
         distances = np.concatenate([np.bitwise_count(differing).sum(axis=1, dtype=np.int64), strangers[place]])
         weights = np.concatenate([np.ones(size), np.full(strangers.shape[1], max(0, count - size) / sample)])
         order = np.argsort(distances, kind="stable")
-        found.append(distances[order][np.searchsorted(weights[order].cumsum(), RANKS)])
-    return {rank: float(value) for rank, value in zip(RANKS, np.mean(found, axis=0), strict=True)}
+        places = np.searchsorted(weights[order].cumsum(), ranks)
+        found.append(distances[order][np.minimum(places, len(order) - 1)])
+    return {rank: float(value) for rank, value in zip(ranks, np.mean(found, axis=0), strict=True)}
 
 
 def _nearest(codes: NDArray[np.uint8], asked: NDArray[np.uint8], k: int) -> NDArray[np.int32]:

@@ -34,7 +34,7 @@ from pathlib import Path
 
 import numpy as np
 from made_archives import coded_archive, described_archive
-from made_tiles import RANKS, Recipe, means_at, patterns, real_distances, tuned
+from made_tiles import GROUPS, RANKS, Recipe, means_at, patterns, real_distances, tuned
 from search_jobs import Job, Row, run
 from search_plain import read_milliseconds
 from search_table import as_text, bars
@@ -54,7 +54,7 @@ class Bench:
         self.like = open_archive(given.source)
         self.vectors, self.codes = patterns(self.like)
         self.real, self.spread = real_distances(np.asarray(self.like.codes), given.seed)
-        self.folder = cache / f"{self.like.identity[:12]}-{given.seed}{'-uneven' * given.uneven}"
+        self.folder = cache / f"{self.like.identity[:12]}-{GROUPS[0]}-{given.seed}{'-uneven' * given.uneven}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.started = time.perf_counter()
 

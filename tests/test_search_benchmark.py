@@ -48,7 +48,7 @@ def _scripts_are_found() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     folder = tmp_path_factory.mktemp("real")
-    return build_archive(small_imagery(folder / "i"), folder / "a", tile=64, stride=16, encoder=Textures())
+    return build_archive(small_imagery(folder / "i", size=640), folder / "a", tile=64, stride=16, encoder=Textures())
 
 
 def true_distances(codes: NDArray[np.uint8], queries: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -62,7 +62,7 @@ def test_held_out_tiles_are_as_far_from_made_ones_as_real_ones_from_each_other(r
     codes = np.asarray(real.codes)
     wanted, spread = real_distances(codes)
     own = [np.delete(np.bitwise_count(codes ^ code).sum(axis=1, dtype=np.int64), row) for row, code in enumerate(codes)]
-    assert wanted == pytest.approx(means_at(np.sort(np.array(own), axis=1)), abs=0.1)
+    assert wanted == pytest.approx(means_at(np.sort(np.array(own), axis=1)), rel=0.05)
     _, pattern = patterns(real)
     recipe = tuned(pattern, count, wanted, spread, seed=1)
     made = np.concatenate(list(made_codes(pattern, recipe, count)))
@@ -75,7 +75,7 @@ def test_made_tiles_depend_on_the_seed_and_their_place_only(real: Archive) -> No
     from made_tiles import CHUNK, Recipe, made_codes, packed, patterns
 
     _, pattern = patterns(real)
-    recipe = Recipe((1.0, 0.3, 0.3, 0.3), 0.3, seed=3)
+    recipe = Recipe((1.0, 0.3, 0.3, 0.3, 0.3), 0.3, seed=3)
     few, many = (np.concatenate(list(made_codes(pattern, recipe, count))) for count in (CHUNK, 2 * CHUNK + 5))
     np.testing.assert_array_equal(many[:CHUNK], few)
     assert len(many) == 2 * CHUNK + 5
@@ -87,7 +87,7 @@ def test_a_made_tile_without_noise_lies_between_two_real_ones(real: Archive) -> 
     from made_tiles import CHUNK, GROUPS, Recipe, patterns
 
     vectors, _ = patterns(real)
-    between = vectors.chunk(Recipe((0.0, 0.0, 0.0, 0.0), 0.0), 0, np.arange(0, CHUNK, GROUPS[0]))
+    between = vectors.chunk(Recipe((0.0,) * 5, 0.0), 0, np.arange(0, CHUNK, GROUPS[0]))
     spans = np.linalg.norm(vectors.rows[:, None] - vectors.rows, axis=2)
     for tile in between:
         off = np.linalg.norm(tile - vectors.rows, axis=1)
@@ -102,7 +102,7 @@ def job(real: Archive, folder: Path, count: int, *, described: bool) -> Job:
     from search_jobs import Job
 
     vectors, codes = patterns(real)
-    recipe = Recipe((1.0, 0.4, 0.4, 0.6), 0.3)
+    recipe = Recipe((1.0, 0.4, 0.4, 0.4, 0.6), 0.3)
     make, pattern = (described_archive, vectors) if described else (coded_archive, codes)
     archive = make(folder / "made", real, pattern, recipe, count)
     asked = vectors.held_out(recipe, count, 12)
