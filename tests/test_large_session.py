@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from small_archives import MeanColour, small_imagery
 from small_map import picture, tile_of
 from small_rasters import patchwork, write_raster
 
+import workbench as wb
 from workbench.descriptors.archive import Archive
 from workbench.descriptors.build import build_archive
 from workbench.descriptors.centring import Centring
@@ -174,3 +176,25 @@ def test_scores_for_the_map_are_not_computed_before_it_is_looked_at(
     assert asked == []
     assert paint(session, HEAT, 7, 19)[3] == 255 and paint(session, HEAT, 7, 18)[3] == 255
     assert asked == [session.scorer]
+
+
+@pytest.mark.slow
+def test_what_the_README_says_about_search_at_any_size_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    code = readme.split("## Search at any size")[1].split("```python")[1].split("```")[0]
+    archive = build_archive(
+        small_imagery(tmp_path / "i"), tmp_path / "a", tile=256, stride=32, encoder=MeanColour(), progress=Progress()
+    )
+    archive.set_dates({"north.tif": "2019-06"})
+    session = Session(archive, tmp_path / "labels")
+    session.label([0], "roof")
+    shutil.move(tmp_path / "i", tmp_path / "moved")
+    code = code.replace("/new/place/orthophotos/", str(tmp_path / "moved"))
+    polygon = archive.footprint(4, "EPSG:4326").buffer(1)
+    monkeypatch.chdir(tmp_path)
+    names = {"wb": wb, "session": session, "archive": archive, "POLYGON": polygon}
+    exec(code, names)
+    assert len(names["hits"]) >= 1 and not names["coded"].has_descriptors and not archive.problems  # type: ignore[arg-type, attr-defined]
+    assert capsys.readouterr().out.startswith("exact: all 18 descriptors are compared")

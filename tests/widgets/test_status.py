@@ -39,6 +39,13 @@ def test_it_says_what_happened_and_whether_that_was_a_failure(session: Session, 
     assert not line.alarm
 
 
+def test_it_says_how_the_archive_is_searched(session: Session, line: StatusLine) -> None:
+    assert line.engine == ""
+    session.search(tile=3, k=5)
+    assert line.engine == session.index.engine_text and line.engine.startswith("exact: all 162 descriptors")
+    assert StatusLine(session).engine == line.engine
+
+
 def test_a_running_job_shows_how_far_it_is_and_can_be_stopped(session: Session, line: StatusLine) -> None:
     begun, go = threading.Event(), threading.Event()
     seen: list[float] = []
