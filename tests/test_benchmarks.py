@@ -26,7 +26,16 @@ CLASSES = {"field": ((60, 160, 60), 4), "lake": ((40, 60, 170), 64), "roof": ((1
 @pytest.fixture(autouse=True)
 def _scripts_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for name in ("baselines", "class_folders", "indexing", "ranking", "refinement", "retrieval", "simulated"):
+    for name in (
+        "baselines",
+        "class_folders",
+        "indexing",
+        "ranking",
+        "refinement",
+        "retrieval",
+        "simulated",
+        "stopping",
+    ):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -237,6 +246,32 @@ def test_the_held_half_is_never_shown_and_methods_see_no_truth_of_it() -> None:
     assert played.positives_found.tolist() == [
         half.truth_shown[half.queries[0][0]][marks.rows[:n]].sum() for n in (0, 4, 8, 12)
     ]
+
+
+def test_estimates_are_judged_by_source_base_rate_and_audit_marks(tmp_path: Path) -> None:
+    import stopping
+
+    out = tmp_path / "stopping.json"
+    images = write_images(tmp_path / "images", 12, spread=60)
+    few = ["--encoder", "texture", "--size", "96", "--sessions", "2", "--per-round", "3", "--marks", "10"]
+    stopping.main(["--images", str(images), *few, "--json", str(out)])
+    rows = json.loads(out.read_text())["rows"]
+    told = {(row["source"], row["rate"], row["marks"]) for row in rows}
+    assert told == {(source, rate, 10) for source in stopping.SOURCES for rate in (None, 0.005, 0.01)}
+    assert all(row["sessions"] == (2 if row["rate"] is None else 1) for row in rows)
+    for measure in ("precision", "count", "recall"):
+        assert {row[f"{measure}_held"] + row[f"{measure}_below"] + row[f"{measure}_above"] for row in rows} == {1}
+        assert min(row[f"{measure}_width"] for row in rows) >= 0
+
+
+def test_an_interval_holds_a_truth_at_its_ends_and_none_beyond() -> None:
+    import stopping
+
+    from workbench.search.stopping import Interval
+
+    found = [(Interval(2, 3, 4), truth) for truth in (2.0, 4.0, 1.9, 4.2)]
+    judged = stopping.judged("precision", found)
+    assert judged == {"precision_held": 0.5, "precision_width": 2, "precision_below": 0.25, "precision_above": 0.25}
 
 
 @pytest.mark.slow

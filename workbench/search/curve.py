@@ -1,0 +1,114 @@
+"""How far a search came with how many labels: estimates one after the other as a table, as CSV or JSON, and as one figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from workbench.errors import QueryInvalid
+from workbench.files import atomic_write, write_json
+from workbench.search.stopping import Estimate, Interval
+
+Row = dict[str, float | int | None]
+_MEASURES = ("precision", "recall", "count", "area")
+_COLOURS = {"precision": "#0072b2", "recall": "#d55e00", "count": "#009e73", "area": "#6a51a3"}
+_UNKNOWN = Interval(np.nan, np.nan, np.nan)
+
+
+def rows_of(estimates: Sequence[Estimate]) -> list[Row]:
+    """A row for each estimate: labels, audited, threshold, answered, and low, middle and high of each measure.
+
+    Where no areas were given they are None.
+    """
+    return [_row(one) for one in estimates]
+
+
+def write_curve(estimates: Sequence[Estimate], path: Path | str) -> Path:
+    """Write estimates as ``.csv`` or ``.json``, one row each; what was there is replaced, whole or not at all.
+
+    Raises:
+        QueryInvalid: the file has another ending, or there are no estimates.
+    """
+    path, rows = Path(path), rows_of(_some(estimates))
+    if path.suffix == ".json":
+        write_json(path, {"rows": rows})
+    elif path.suffix == ".csv":
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+        with atomic_write(path) as aside:
+            aside.write_text(text.getvalue(), encoding="utf-8", newline="")
+    else:
+        raise QueryInvalid(f"{path.name} is neither .csv nor .json. Give it one of these endings.")
+    return path
+
+
+def draw_curve(estimates: Sequence[Estimate], *, area_unit: str = "m²") -> Figure:
+    """Precision and recall, count, and area where it is known, against labels, each with its interval as a band.
+
+    Args:
+        estimates: in the order they were made.
+        area_unit: of the areas.
+
+    Raises:
+        QueryInvalid: there are no estimates.
+    """
+    estimates = _some(estimates)
+    has_area = any(one.area is not None for one in estimates)
+    figure = Figure(figsize=(11 if has_area else 7.5, 3.4), layout="constrained")
+    panels = figure.subplots(1, 3 if has_area else 2)
+    _bands(panels[0], estimates, ("precision", "recall"))
+    panels[0].set(ylim=(0, 1.02), title="Of the answer that is right, of the class that is found")
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1))
+    panels[0].legend(frameon=False, loc="lower right")
+    _bands(panels[1], estimates, ("count",))
+    panels[1].set(title="Tiles of the class in the archive")
+    if has_area:
+        _bands(panels[2], estimates, ("area",))
+        panels[2].set(title=f"Ground they stand for, {area_unit}")
+    for panel in panels:
+        panel.title.set_fontsize(9)
+        panel.set_xlabel("labels")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.grid(alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _bands(panel: Axes, estimates: Sequence[Estimate], measures: Sequence[str]) -> None:
+    labels = [one.labels for one in estimates]
+    for measure in measures:
+        found = [getattr(one, measure) or _UNKNOWN for one in estimates]
+        low, middle, high = np.array([(one.low, one.middle, one.high) for one in found]).T
+        panel.fill_between(labels, low, high, color=_COLOURS[measure], alpha=0.2, linewidth=0)
+        panel.plot(labels, middle, color=_COLOURS[measure], marker="o", markersize=3.5, label=measure)
+    if "count" in measures or "area" in measures:
+        panel.set_ylim(bottom=0)
+
+
+def _row(one: Estimate) -> Row:
+    row: Row = {
+        "labels": one.labels,
+        "audited": one.audited,
+        "threshold": one.threshold,
+        "answered": one.answered,
+    }
+    for measure in _MEASURES:
+        interval: Interval | None = getattr(one, measure)
+        for end in ("low", "middle", "high"):
+            row[f"{measure}_{end}"] = None if interval is None else getattr(interval, end)
+    return row
+
+
+def _some(estimates: Sequence[Estimate]) -> Sequence[Estimate]:
+    if not estimates:
+        raise QueryInvalid("There are no estimates yet. Audit a few tiles, then estimate.")
+    return estimates
