@@ -51,11 +51,11 @@ def held(ranking: Ranking, truth: np.ndarray, audit: Audit) -> tuple[bool, bool,
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     found = []
-    for seed in range(40):
+    for seed in range(24):
         scores, truth = archive(seed)
         ranking = ranking_of(scores, truth)
         found.append(held(ranking, truth, audited(ranking, truth, 50, seed)))
-    assert (np.mean(found, axis=0) >= 0.8).all()  # 0.9 less two standard errors
+    assert (np.mean(found, axis=0) >= 0.75).all()  # 0.9 less two and a half standard errors
 
 
 def test_more_marks_make_narrower_intervals_and_all_marks_leave_no_doubt() -> None:
@@ -69,7 +69,7 @@ def test_more_marks_make_narrower_intervals_and_all_marks_leave_no_doubt() -> No
     assert widths[-1] == (0, 0) and told.count.middle == 30
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(st.integers(1, 200), st.integers(0, 60), st.integers(0, 30), st.integers(0, 5))
 def test_a_draw_gives_fresh_unlabelled_tiles_and_knows_how_likely_they_were(
     tiles: int, count: int, known: int, seed: int
@@ -103,7 +103,7 @@ def test_within_a_stratum_every_tile_is_drawn_equally_often() -> None:
     ranking = ranking_of(scores, truth, known=5)
     drawn = np.zeros(200)
     expected = np.zeros(200)
-    for seed in range(400):
+    for seed in range(200):
         numbers, chances = Audit.of(200).draw(ranking, 20, seed=seed)
         drawn[numbers] += 1
         expected += chances
@@ -114,7 +114,7 @@ def test_within_a_stratum_every_tile_is_drawn_equally_often() -> None:
 
 def test_marks_keep_their_worth_when_the_ranking_has_changed() -> None:
     found = []
-    for seed in range(20):
+    for seed in range(12):
         scores, truth = archive(seed, apart=2.0)
         audit = audited(ranking_of(scores, truth, 0), truth, 60, seed)
         other = scores + np.random.default_rng(seed).normal(size=len(scores)) + 1.5 * truth

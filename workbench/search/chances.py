@@ -19,13 +19,13 @@ _FIRST = 8
 _MIDDLES = 24
 _POINTS = 8
 _LEAST, _MOST = 1e-6, 0.995
-BY_RANK = np.geomspace(1, 8, 8)
+BY_RANK = np.geomspace(1.1, 8, 8)
 """Slopes against the logarithm of the rank; at 1 or less the tail would hold more than the head, however long."""
 BY_SCORE = np.geomspace(0.7, 10, 8)
 """Slopes against the score in its standard deviations."""
-LOST = ((0.0, 0.35), (0.03, 0.25), (0.1, 0.2), (0.3, 0.15), (0.6, 0.05))
+LOST = ((0.0, 0.45), (0.03, 0.25), (0.1, 0.15), (0.3, 0.1), (0.6, 0.05))
 """Share of the class that the ranking has no idea of, and its prior probability."""
-TRUST = ((1.5, 0.3), (6.0, 0.4), (30.0, 0.3))
+TRUST = ((3.0, 0.3), (12.0, 0.4), (50.0, 0.3))
 """How many marks of the rarer kind a curve is worth in a stratum, and its prior probability."""
 
 
