@@ -286,3 +286,22 @@ def test_indexing_is_measured_end_to_end(tmp_path: Path) -> None:
     assert min(found["archive_tiles_per_s"], found["plain_tiles_per_s"], found["bare_network_tiles_per_s"]) > 0
     assert found["plain_network_tiles_per_s"] >= found["plain_tiles_per_s"]
     assert 50 < found["peak_memory_loading_mib"] < found["peak_memory_mib"] < 4000
+
+
+def test_changed_tiles_are_found_in_pairs_of_pictures(tmp_path: Path) -> None:
+    import change
+
+    first, other = patchwork(192, 192, seed=1), patchwork(192, 192, seed=2)
+    label = np.zeros((192, 192), np.uint8)
+    label[64:128, 64:128] = 255
+    second = np.where(label > 0, other, first)
+    for folder, pixels in (("A", first), ("B", second), ("label", np.repeat(label[None], 3, axis=0))):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(tmp_path / folder / "one.png")
+    out = tmp_path / "change.json"
+    change.main(
+        ["--pairs", str(tmp_path), "--tile", "64", "--stride", "64", "--encoder", "texture", "--json", str(out)]
+    )
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["method"] for row in rows] == ["plain", "workbench"]
+    assert all((row["tiles"], row["base_rate"], row["ap"]) == (9, pytest.approx(1 / 9), 1) for row in rows)

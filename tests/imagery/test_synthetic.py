@@ -12,6 +12,7 @@ from rasterio.windows import Window
 from workbench.errors import Cancelled
 from workbench.imagery.scene.build import build
 from workbench.imagery.scene.camera import flown_area, photograph
+from workbench.imagery.second_date import paint_second_date
 from workbench.imagery.synthetic import CLASSES, CRS, IGNORE, Scene, paint_scene
 from workbench.jobs import Progress
 
@@ -162,3 +163,17 @@ def test_the_full_scene_has_enough_tiles_and_variants_everywhere(tmp_path: Path)
         assert (rows < scene.size / 2).sum() >= 60 and (rows >= scene.size * 2 / 3).sum() >= 60, name
         variants = objects.loc[objects["class"] == name, "variant"].value_counts()
         assert (variants >= 5).sum() >= 5, name
+
+
+def test_a_second_date_differs_in_light_everywhere_and_in_things_where_it_says(small: Scene) -> None:
+    later = paint_second_date(small, changes=8, shift=(2, -1), progress=Progress())
+    first, second, changed = pixels(small.imagery), pixels(later.imagery), pixels(later.mask)[0]
+    assert first.shape == second.shape and set(np.unique(changed)) <= {0, 1, IGNORE}
+    table = gpd.read_file(later.changes)
+    assert set(table["kind"]) == {"gone", "new"} and table.crs == CRS and 0 < (changed == 1).mean() < 0.05
+    valid = changed != IGNORE
+    assert second[:, valid].mean() < 0.95 * first[:, valid].mean()
+    grey = [values.mean(axis=0) for values in (first, second)]
+    moved = np.corrcoef(grey[0][302:702, 299:699].ravel(), grey[1][300:700, 300:700].ravel())[0, 1]
+    there = np.corrcoef(grey[0][300:700, 300:700].ravel(), grey[1][300:700, 300:700].ravel())[0, 1]
+    assert moved > there

@@ -136,19 +136,16 @@ def _edition(scene: Scene) -> str:
     return f"edition {_EDITION}, seed {scene.seed}, size {scene.size}"
 
 
+def profile_of(size: int) -> dict[str, object]:
+    """How a raster of a scene is written, as keywords of rasterio; bands and no-data are left open."""
+    transform = Affine(PIXEL_M, 0, ORIGIN[0], 0, -PIXEL_M, ORIGIN[1])
+    return {**_PROFILE, "width": size, "height": size, "transform": transform, "num_threads": cpu_threads()}
+
+
 def _write_rasters(imagery: Path, mask: Path, plan: Plan, scene: Scene, progress: Progress) -> None:
-    windows = [
-        Window(col, row, min(_BLOCK, scene.size - col), min(_BLOCK, scene.size - row))
-        for row in range(0, scene.size, _BLOCK)
-        for col in range(0, scene.size, _BLOCK)
-    ]
+    windows = windows_of(scene.size)
     flown = flown_area(scene.size, scene.seed)
-    profile = _PROFILE | {
-        "width": scene.size,
-        "height": scene.size,
-        "transform": Affine(PIXEL_M, 0, ORIGIN[0], 0, -PIXEL_M, ORIGIN[1]),
-        "num_threads": cpu_threads(),
-    }
+    profile = profile_of(scene.size)
     progress.begin("painting the scene", len(windows), "blocks")
     with (
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
@@ -161,8 +158,14 @@ def _write_rasters(imagery: Path, mask: Path, plan: Plan, scene: Scene, progress
             pixels.write_mask(valid, window=window)
             classes.write(np.where(valid, truth, IGNORE)[None], window=window)
             progress.advance()
-    _add_overviews(imagery, scene.size, Resampling.average)
-    _add_overviews(mask, scene.size, Resampling.nearest)
+    add_overviews(imagery, scene.size, Resampling.average)
+    add_overviews(mask, scene.size, Resampling.nearest)
+
+
+def windows_of(size: int) -> list[Window]:
+    """The blocks in which a scene is painted."""
+    starts = range(0, size, _BLOCK)
+    return [Window(col, row, min(_BLOCK, size - col), min(_BLOCK, size - row)) for row in starts for col in starts]
 
 
 def _painted(
@@ -182,7 +185,8 @@ def _painted(
             pool.shutdown(cancel_futures=True)
 
 
-def _add_overviews(path: Path, size: int, how: Resampling) -> None:
+def add_overviews(path: Path, size: int, how: Resampling) -> None:
+    """Add overviews to a raster of a scene, down to 128 pixels."""
     factors = [2**k for k in range(1, 12) if size // 2**k >= 128]
     with (
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_NUM_THREADS=str(cpu_threads()), GDAL_TIFF_OVR_BLOCKSIZE="512"),

@@ -96,7 +96,7 @@ class House:
             return
         s, t = patch.turned(self.angle)
         distance, height = self._form(s, t)
-        tone = sunlight(height) * self._weather(patch, s, t)
+        tone = sunlight(height, light=canvas.light) * self._weather(patch, s, t)
         patch.paint(cover(distance), ROOFS[self.roof], height=height, klass=self.klass, tone=tone)
         if self.shape in ("flat", "hall"):
             self._furnish_flat(patch, s, t, distance)
@@ -197,7 +197,7 @@ class Greenhouse:
         bay = np.abs((t / 3.2) % 1 - 0.5) * 3.2
         roof = 2.6 + 0.5 * (1.6 - bay)
         frames = (np.abs((s / 3.0) % 1 - 0.5) > 0.46) | (bay < 0.12) | (bay > 1.5)
-        tone = sunlight(roof, 0.4) * (1 + 0.08 * patch.cloudy(self.detail))
+        tone = sunlight(roof, 0.4, canvas.light) * (1 + 0.08 * patch.cloudy(self.detail))
         area = cover(rectangle(s, t, self.length, self.width))
         patch.paint(area, (132, 152, 148), height=2.6, tone=tone)
         patch.paint(area * frames * np.float32(0.6), (208, 214, 212))

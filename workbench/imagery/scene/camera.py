@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from workbench.imagery.scene.canvas import SHADOW_REACH, TO_SUN, Canvas, filled
+from workbench.imagery.scene.canvas import SHADOW_REACH, Canvas, filled
 from workbench.imagery.scene.ground import paint_meadow
+from workbench.imagery.scene.light import FIRST, Light
 from workbench.imagery.scene.noise import Floats
 from workbench.imagery.scene.plan import Plan
 
@@ -19,11 +20,13 @@ _EDGE = 8
 Bytes = NDArray[np.uint8]
 
 
-def photograph(plan: Plan, window: Window, flown: NDArray[np.float64]) -> tuple[Bytes, Bytes, NDArray[np.bool_]]:
+def photograph(
+    plan: Plan, window: Window, flown: NDArray[np.float64], light: Light = FIRST
+) -> tuple[Bytes, Bytes, NDArray[np.bool_]]:
     """The pixels (3, rows, cols), classes (rows, cols) and validity (rows, cols) of a window; unflown pixels are 0."""
-    rows = window.height + 2 * _EDGE + ceil(SHADOW_REACH * abs(TO_SUN[1]))
-    cols = window.width + 2 * _EDGE + ceil(SHADOW_REACH * abs(TO_SUN[0]))
-    canvas = Canvas(window.row_off - _EDGE, window.col_off - _EDGE, (rows, cols), plan.noise)
+    rows = window.height + 2 * _EDGE + ceil(SHADOW_REACH * abs(light.to_sun[1]))
+    cols = window.width + 2 * _EDGE + ceil(SHADOW_REACH * abs(light.to_sun[0]))
+    canvas = Canvas(window.row_off - _EDGE, window.col_off - _EDGE, (rows, cols), plan.noise, light)
     paint_meadow(canvas)
     for thing in plan.near(canvas):
         thing.paint(canvas)
@@ -51,9 +54,10 @@ def _developed(canvas: Canvas) -> Floats:
     rgb = canvas.lit()
     rgb[:, :, 1:-1] = 0.25 * (rgb[:, :, :-2] + rgb[:, :, 2:]) + 0.5 * rgb[:, :, 1:-1]
     rgb[:, 1:-1] = 0.25 * (rgb[:, :-2] + rgb[:, 2:]) + 0.5 * rgb[:, 1:-1]
-    rgb *= 0.90
-    rgb += np.array([15, 18, 24], np.float32)[:, None, None]
+    light = canvas.light
+    rgb *= np.array(light.gain, np.float32)[:, None, None]
+    rgb += np.array(light.haze, np.float32)[:, None, None]
     whole = canvas.whole()
-    for band, offset in zip(rgb, (21, 22, 23), strict=True):
-        band += 1.3 * whole.grainy(20) + 0.8 * whole.grainy(offset)
+    for number, band in enumerate(rgb, 1):
+        band += 1.3 * whole.grainy(light.grain) + 0.8 * whole.grainy(light.grain + number)
     return np.clip(rgb, 1, 255, out=rgb)

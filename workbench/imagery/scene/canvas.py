@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import cos, radians, sin, tan
+from math import cos, sin
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
+from workbench.imagery.scene.light import FIRST, Light
 from workbench.imagery.scene.noise import Floats, Noise
 
 PIXEL_M = 0.2
 SHADOW_REACH = 128
 """Pixels along the sun's direction in which something may stand that throws a shadow here."""
 
-_AZIMUTH, _ELEVATION = radians(148), radians(44)
-TO_SUN = (sin(_AZIMUTH), -cos(_AZIMUTH))
-"""Unit vector (x right, y down) on the ground toward the sun, which stands in the south-south-east."""
 _SHADE = np.array([0.34, 0.39, 0.50], np.float32)[:, None, None]
 
 Colour = tuple[float, float, float]
@@ -31,10 +29,11 @@ class Canvas:
         col: first column.
         shape: rows and columns.
         noise: the scene's noise.
+        light: that falls on it.
     """
 
-    def __init__(self, row: int, col: int, shape: tuple[int, int], noise: Noise) -> None:
-        self.row, self.col, self.shape, self.noise = row, col, shape, noise
+    def __init__(self, row: int, col: int, shape: tuple[int, int], noise: Noise, light: Light = FIRST) -> None:
+        self.row, self.col, self.shape, self.noise, self.light = row, col, shape, noise, light
         self.rgb = np.zeros((3, *shape), np.float32)
         self.height = np.zeros(shape, np.float32)
         self.classes = np.zeros(shape, np.uint8)
@@ -66,9 +65,9 @@ class Canvas:
     def lit(self) -> Floats:
         """The colours with cast shadows: a pixel is dark where something toward the sun rises above its sun ray."""
         top = self.height.copy()
-        step, rise = 1, PIXEL_M * tan(_ELEVATION)
+        step, rise, (right, down) = 1, PIXEL_M * self.light.rise, self.light.to_sun
         while step < SHADOW_REACH:
-            rows, cols = round(step * TO_SUN[1]), round(step * TO_SUN[0])
+            rows, cols = round(step * down), round(step * right)
             seen = top[rows:, cols:] - np.float32(step * rise)
             np.maximum(top[: seen.shape[0], : seen.shape[1]], seen, out=top[: seen.shape[0], : seen.shape[1]])
             step *= 2
@@ -187,10 +186,10 @@ def convex(s: Floats, t: Floats, corners: NDArray[np.float64]) -> Floats:
     return np.maximum.reduce(sides)
 
 
-def sunlight(height: Floats, strength: float = 0.75) -> Floats:
+def sunlight(height: Floats, strength: float = 0.75, light: Light = FIRST) -> Floats:
     """Brightness of a surface relative to level ground, from its slope toward the sun (Lambert), 0.25..1.6."""
     down, right = np.gradient(height, PIXEL_M) if min(height.shape) > 1 else (np.zeros_like(height),) * 2
-    flat = sin(_ELEVATION)
-    facing = flat - (right * TO_SUN[0] + down * TO_SUN[1]) * cos(_ELEVATION)
+    flat, (east, south) = sin(light.elevation), light.to_sun
+    facing = flat - (right * east + down * south) * cos(light.elevation)
     lambert = np.maximum(facing, 0) / np.sqrt(1 + right**2 + down**2) / flat
     return np.clip(1 - strength + strength * lambert, 0.25, 1.6).astype(np.float32)

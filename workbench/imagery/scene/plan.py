@@ -208,6 +208,14 @@ class Plan:
         """Whether all points lie at least ``margin`` metres from the water."""
         return bool((self.shore.offshore(points[..., 0], points[..., 1]) < -margin).all())
 
+    def afloat(self, points: NDArray[np.float64], margin: float = 4.0) -> bool:
+        """Whether all points lie at least ``margin`` metres out on the water."""
+        return bool((self.shore.offshore(points[..., 0], points[..., 1]) > margin).all())
+
+    def is_unpaved(self, outline: BaseGeometry) -> bool:
+        """Whether an outline touches nothing that was paved."""
+        return not any(outline.intersects(paved) for paved in self._bare)
+
     def near(self, canvas: Canvas) -> list[Paintable]:
         """The things that reach into a canvas, in the order of painting."""
         top, left = canvas.row * PIXEL_M, canvas.col * PIXEL_M

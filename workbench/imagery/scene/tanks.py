@@ -60,7 +60,9 @@ class Tank:
         height = self.high + rise
         colour = TANKS[self.variant]
         spokes = np.arctan2(patch.dy, patch.dx) * (10 if self.diameter > 12 else 6)
-        tone = sunlight(height, 0.9) * (1 + 0.05 * patch.cloudy(self.detail) + 0.02 * np.sign(np.sin(spokes)))
+        tone = sunlight(height, 0.9, patch.canvas.light) * (
+            1 + 0.05 * patch.cloudy(self.detail) + 0.02 * np.sign(np.sin(spokes))
+        )
         patch.paint(cover(-inward), colour, height=height, klass=self.klass, tone=tone)
         if self.variant == "rusty":
             rust = np.clip(0.9 * patch.cloudy(self.detail + 5) + 0.15, 0, 0.8) * cover(-inward)

@@ -1,0 +1,170 @@
+"""Descriptors of the same ground on two dates: tiles of one date, and the other date's pixels pooled over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from workbench.descriptors.archive import Archive
+from workbench.descriptors.dense import Block, FeatureMap, encode_block, read_block
+from workbench.errors import QueryInvalid
+from workbench.imagery.rasters import Raster
+from workbench.imagery.render import Stretch
+from workbench.jobs import Progress
+from workbench.search.dates.alignment import Alignment, fit_alignment
+from workbench.search.dates.view import coarser, overlap_window, view_of
+
+_BLOCK = 1024
+_LEAST_DATA = 0.75
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Tiles that both dates show, and what they look like on each.
+
+    Attributes:
+        numbers: of the tiles in the archive of the later date, rising, (m,).
+        before: descriptors as pooled, not centred, float32 (m, dim).
+        after: the same of the later date.
+        flights: which two rasters a tile was compared on, (m,): light differs from one to the next.
+    """
+
+    numbers: Ints
+    before: NDArray[np.float32]
+    after: NDArray[np.float32]
+    flights: Ints
+
+
+@dataclass(frozen=True)
+class _Flights:
+    other: Raster
+    stretch: Stretch
+    place: int
+    scale: float
+    aligned: Alignment
+
+
+def pool_pairs(
+    archive: Archive,
+    numbers: Ints,
+    others: list[tuple[Raster, Stretch]],
+    *,
+    zoom: float = 1.0,
+    align: bool = True,
+    progress: Progress,
+) -> Pairs:
+    """Describe some tiles on the archive's date and on another one.
+
+    Both dates are seen on one grid, at the coarser of their ground resolutions, so that a cell sees the same ground with the
+    same surroundings on both.
+
+    Args:
+        archive: of the tiles.
+        numbers: of the tiles, rising.
+        others: rasters of the other date, each with its stretch.
+        zoom: pixels seen per pixel of the archive's grid; more than 1 tells smaller things apart and costs its square.
+        align: find out shift and light of each pair of rasters and undo them.
+        progress: counts blocks.
+
+    Raises:
+        QueryInvalid: no tile is seen on the other date.
+        RasterRefused: rasters cannot be related.
+        Cancelled: the user stopped it.
+    """
+    flights = list(_flights(archive, numbers, others, zoom, align))
+    tasks = [(which, each, group) for which, each in enumerate(flights) for group in _blocks(archive, numbers, each)]
+    progress.begin("comparing two dates", len(tasks), "blocks")
+    dim = archive.manifest.dim
+    found = np.zeros((2, len(numbers), dim), np.float32)
+    best, flight = np.zeros(len(numbers)), np.full(len(numbers), -1, np.int64)
+    for which, each, group in tasks:
+        progress.check()
+        before, after, share = _described(archive, each, numbers[group])
+        better = (share >= _LEAST_DATA) & (share > best[group] + 1e-6)
+        better &= (np.abs(before).sum(axis=1) > 0) & np.isfinite(before).all(axis=1) & np.isfinite(after).all(axis=1)
+        rows = group[better]
+        found[0, rows], found[1, rows] = before[better], after[better]
+        best[rows], flight[rows] = share[better], which
+        progress.advance()
+    kept = np.flatnonzero(flight >= 0)
+    if not len(kept):
+        raise QueryInvalid("No tile of one date is seen on the other. Check that both dates show the same place.")
+    return Pairs(numbers[kept], found[0, kept], found[1, kept], flight[kept])
+
+
+def _flights(
+    archive: Archive, numbers: Ints, others: list[tuple[Raster, Stretch]], zoom: float, align: bool
+) -> Iterator[_Flights]:
+    """Every two rasters that meet."""
+    none = Alignment((0.0, 0.0), *(np.empty((3, 0), np.float32),) * 2)
+    for place in np.unique(archive.tiles[numbers]["raster"]).tolist():
+        raster = archive.imagery[place]
+        for other, stretch in others:
+            if overlap_window(other, raster) is None:
+                continue
+            scale = max(archive.manifest.rasters[place].scale, coarser(other, raster)) / zoom
+            stretches = stretch, archive.stretch(place)
+            aligned = fit_alignment(other, raster, scale, stretches) if align else none
+            yield _Flights(other, stretch, place, scale, aligned)
+
+
+def _blocks(archive: Archive, numbers: Ints, flights: _Flights) -> Iterator[Ints]:
+    """Positions in ``numbers`` of the tiles of one raster that meet the other, block by block."""
+    rows = archive.tiles[numbers]
+    both = overlap_window(flights.other, archive.imagery[flights.place])
+    if both is None:
+        return
+    row, col, size = (rows[name].astype(np.int64) for name in ("row", "col", "size"))
+    inside = (row < both.row_off + both.height) & (row + size > both.row_off)
+    inside &= (col < both.col_off + both.width) & (col + size > both.col_off) & (rows["raster"] == flights.place)
+    mine = np.flatnonzero(inside)
+    step = max(1, int(_BLOCK * flights.scale))
+    keys = np.stack([row[mine] // step, col[mine] // step], axis=1)
+    for key in np.unique(keys, axis=0):
+        yield mine[(keys == key).all(axis=1)]
+
+
+def _described(
+    archive: Archive, flights: _Flights, numbers: Ints
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Descriptors of tiles on the other date and on their own, each (m, dim), and how much of each the other date shows."""
+    tiles, encoder = archive.tiles[numbers], archive.encoder
+    row, col, size = (tiles[name].astype(np.int64) for name in ("row", "col", "size"))
+    window = Window(col.min(), row.min(), int((col + size).max() - col.min()), int((row + size).max() - row.min()))
+    block = read_block(archive.imagery[flights.place], window, flights.scale, encoder, archive.stretch(flights.place))
+    before, share = _pooled(encode_block(_other_date(archive, flights, block), encoder), tiles)
+    if abs(flights.scale - archive.manifest.rasters[flights.place].scale) < 1e-9:
+        return encoder.finish(before), np.asarray(archive.raw[numbers], np.float32), share
+    after, _ = _pooled(encode_block(block, encoder), tiles)
+    return encoder.finish(before), encoder.finish(after), share
+
+
+def _other_date(archive: Archive, flights: _Flights, block: Block) -> Block:
+    """A block of the archive's date as the other date shows it; where that has nothing, as the archive's date does."""
+    stride = archive.encoder.stride
+    scale = block.cell / stride
+    height, width = block.mask.shape
+    edge = block.margin * block.cell
+    seen = Window(block.col - edge, block.row - edge, width * scale, height * scale)
+    place = archive.imagery[flights.place]
+    pixels, holes = view_of(flights.other, place, seen, (height, width), flights.stretch, flights.aligned.shift)
+    lit = np.where(holes | block.mask, block.pixels, flights.aligned.lit(pixels))
+    return Block(lit, holes | block.mask, block.margin, block.row, block.col, block.cell, ())
+
+
+def _pooled(features: FeatureMap, tiles: NDArray[np.void]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean features of tiles (m, raw), and the share of each that has data."""
+    means = np.zeros((len(tiles), features.cells.shape[0]), np.float32)
+    share = np.zeros(len(tiles), np.float32)
+    for size in np.unique(tiles["size"]).tolist():
+        mine = np.flatnonzero(tiles["size"] == size)
+        rows, by_row = np.unique(tiles["row"][mine].astype(np.int64), return_inverse=True)
+        cols, by_col = np.unique(tiles["col"][mine].astype(np.int64), return_inverse=True)
+        found, data = features.pool_grid(rows, cols, size, size)
+        means[mine], share[mine] = found[by_row, by_col], data[by_row, by_col]
+    return means, share
