@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from workbench.errors import QueryInvalid, ShapeMismatch
 from workbench.search.queues import (
     disagreement,
-    likely_mistakes,
+    most_doubtful,
     most_similar,
     most_uncertain,
     most_varied,
     random_audit,
 )
+from workbench.search.refinement.mistakes import contradictions
 
 SCORES = st.lists(st.floats(-5, 5, width=32) | st.just(float("nan")), min_size=1, max_size=60)
 
@@ -85,15 +86,16 @@ def test_the_shortlist_alone_is_described() -> None:
     assert asked == [80]
 
 
-def test_marks_that_the_scorer_contradicts_come_first_and_those_it_confirms_not_at_all() -> None:
-    numbers = np.array([7, 3, 9, 4, 8])
-    said = np.array([True, True, False, False, True])
-    margins = np.array([0.5, -0.2, -1.0, 2.0, -0.9])
-    assert likely_mistakes(numbers, said, margins).tolist() == [4, 8, 3]
-    assert likely_mistakes(numbers, said, margins, 1).tolist() == [4]
-    assert likely_mistakes(numbers, said, -np.abs(margins)).tolist() == [8, 7, 3]
-    with pytest.raises(ShapeMismatch, match="margins has shape"):
-        likely_mistakes(numbers, said, margins[:3])
+def test_marks_that_all_others_contradict_come_first() -> None:
+    vectors = np.concatenate([unit(2, 1, 32) + unit(3, 30, 32) / 2, unit(4, 30, 32)]).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    positives, negatives = np.r_[0:12, 40], np.r_[41:53, 20]  # 40 and 20 are marked the wrong way
+    numbers = np.r_[positives, negatives]
+    doubts = contradictions(vectors[positives], vectors[negatives], vectors)
+    assert set(most_doubtful(numbers, doubts, 2)) == {40, 20}
+    assert most_doubtful(numbers, doubts, 0).tolist() == [] and len(most_doubtful(numbers, doubts)) == 3
+    with pytest.raises(ShapeMismatch, match="contradicted has shape"):
+        most_doubtful(numbers, doubts[:3])
 
 
 def test_an_audit_draws_every_unlabelled_tile_equally_often_and_the_same_by_seed() -> None:

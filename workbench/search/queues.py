@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.errors import QueryInvalid, ShapeMismatch
+from workbench.search.refinement.mistakes import likely_mistakes
 from workbench.search.refinement.picking import pick_unlike
 
 Floats = NDArray[np.floating]  # type: ignore[type-arg]
@@ -99,27 +100,21 @@ def most_varied(
     return margin[pick_unlike(vectors_of(margin), count, VARIETY)]
 
 
-def likely_mistakes(numbers: Numbers, said: NDArray[np.bool_], margins: Floats, count: int | None = None) -> Numbers:
+def most_doubtful(numbers: Numbers, contradicted: Floats, count: int | None = None) -> Numbers:
     """Labelled tiles that the scorer contradicts, the worst first; the only queue that offers labelled tiles.
 
-    A scorer believes its own examples, so each mark has to be judged by one that has not seen it
-    (`refinement.learning.learn` with ``left_out``; in general the cross-validated margins of Northcutt, Jiang & Chuang 2021).
-
     Args:
-        numbers: of the labelled tiles, (m,).
-        said: whether each was marked positive, bool (m,).
-        margins: score of each without its own mark less the threshold, (m,): above 0 where the scorer would say yes.
-        count: at most so many; all that are contradicted when None.
+        numbers: of the labelled tiles, positives first, (m,).
+        contradicted: how much all other marks contradict each, (m,); see `refinement.mistakes.contradictions`.
+        count: at most so many; a tenth of them (at least one) when None.
 
     Raises:
         ShapeMismatch: the arrays differ in length.
         QueryInvalid: ``count`` is negative.
     """
-    numbers, said = np.asarray(numbers, np.int64), np.asarray(said, bool)
-    against = np.where(said, -1.0, 1.0) * _same_length(margins, len(numbers), "margins", "labelled tiles")
-    _same_length(said, len(numbers), "said", "labelled tiles")
-    against[~(against > 0)] = -np.inf
-    return numbers[_first(against, len(numbers) if count is None else count, (), None)]
+    numbers = np.asarray(numbers, np.int64)
+    doubts = _same_length(contradicted, len(numbers), "contradicted", "labelled tiles")
+    return numbers[likely_mistakes(doubts, None if count is None else _checked(count))]
 
 
 def random_audit(
@@ -171,8 +166,7 @@ def disagreement(
 
 def _first(values: Floats, count: int, taken: Taken, apart: Apart | None) -> Numbers:
     """The unlabelled tiles with the highest values, one per object if wished."""
-    if count < 0:
-        raise QueryInvalid(f"{count} tiles were asked for. Ask for 0 or more.")
+    count = _checked(count)
     allowed = np.isfinite(values)
     allowed[np.fromiter(taken, np.int64, len(taken))] = False
     numbers = np.flatnonzero(allowed)
@@ -192,6 +186,12 @@ def _highest(numbers: Numbers, values: Floats, count: int) -> Numbers:
         near = values >= least
         numbers, values = numbers[near], values[near]
     return numbers[np.argsort(-values, kind="stable")][:count]
+
+
+def _checked(count: int) -> int:
+    if count < 0:
+        raise QueryInvalid(f"{count} tiles were asked for. Ask for 0 or more.")
+    return count
 
 
 def _same_length(values: NDArray[np.generic], count: int, name: str, of: str) -> NDArray[np.float64]:

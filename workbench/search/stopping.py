@@ -11,8 +11,9 @@ What is estimated, of one ranking, one threshold and one archive as it was tiled
 Labels are believed. A 90 % interval holds the truth in about nine of ten sessions, as far as the class thins out along the
 ranking. It does not hold
 
-- where a part of the class looks unlike anything marked and lies in a clump far down: few marks fall there. The prior allows
-  for parts spread evenly (`chances.LOST`); draw more marks, or search for the other kind and label it;
+- where a part of the class looks unlike anything marked and lies in a clump far down: few marks fall there, and the count is
+  too low (in three or four sessions of ten, by ``benchmarks/stopping.py``, source ``merged``). The prior allows for parts
+  spread evenly (`chances.LOST`); draw more marks, or search for the other kind and label it;
 - where audit marks have trained the scorer and are judged by the scores that they made: give ``audit_scores``, each
   mark's score by a scorer that has not seen it, or leave audit marks out of training;
 - where the tiles drawn are not all marked, and the doubtful ones are those left out; or where marks are wrong;
