@@ -105,10 +105,11 @@ def measured(triples: list[tuple[Path, Path, Path]], args: argparse.Namespace, z
         mean = np.concatenate([plain.before, plain.after]).mean(axis=0)
         one, two = (values - mean for values in (plain.before, plain.after))
         cosine = (one * two).sum(1) / np.maximum(np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1), 1e-9)
-        known = np.isfinite(share[changes.pairs.numbers])
-        parts["workbench"].append(changes.scores[known])
-        parts["plain"].append((1 - cosine[np.isin(plain.numbers, changes.pairs.numbers)])[known].astype(np.float32))
-        shares.append(share[changes.pairs.numbers][known])
+        both, mine, theirs = np.intersect1d(changes.pairs.numbers, plain.numbers, return_indices=True)
+        known = np.isfinite(share[both])
+        parts["workbench"].append(changes.scores[mine][known])
+        parts["plain"].append((1 - cosine[theirs])[known].astype(np.float32))
+        shares.append(share[both][known])
     return [
         {"method": name, "zoom": zoom, "least": least, **figures(scores, shares, least), "seconds": round(seconds, 1)}
         for least in args.least
