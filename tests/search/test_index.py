@@ -45,7 +45,7 @@ def test_scores_are_exact_cosines_and_a_tile_finds_itself_first(archive: Archive
 def test_a_linear_scorer_ranks_by_its_weights_and_bias(archive: Archive) -> None:
     scorer = Scorer(np.eye(6, dtype=np.float32)[2], bias=0.5)
     scores = Index(archive).scores(scorer)
-    assert scores == pytest.approx(archive.vectors[:, 2] + 0.5)
+    assert scores == pytest.approx(archive.vectors[:, 2] + 0.5, abs=1e-6)
     assert Index(archive).search(scorer, 3).numbers[0] == np.argmax(scores)
 
 
