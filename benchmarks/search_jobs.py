@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import re
 import threading
 import time
@@ -54,8 +53,6 @@ class Job:
         return found
 
     def open(self) -> Archive:
-        # Of the empty raster only its quick-look copy is missing, and of that every opening would tell.
-        logging.getLogger("workbench").setLevel(logging.ERROR)
         return open_archive(self.folder)
 
 
