@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import math
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from workbench.descriptors.archive import Archive
 from workbench.descriptors.build import build_archive
 from workbench.descriptors.dense import encode_alone
-from workbench.descriptors.encoders import Encoder
+from workbench.descriptors.encoders import Encoder, load_encoder
 from workbench.files import atomic_write
 
 TURNS = ("0", "15", "45", "90", "180", "mirrored")
@@ -86,15 +87,35 @@ def turned(pixels: NDArray[np.uint8], turn: str) -> NDArray[np.uint8]:
     return rotate(pixels, degrees, axes=(1, 2), reshape=False, order=1, mode="reflect")
 
 
+def image_options(description: str | None, *, required: bool) -> argparse.ArgumentParser:
+    """A parser of what every benchmark on labelled images asks for."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    told = "DIR/CLASS/*, or DIR/train/CLASS/* and DIR/test/CLASS/*"
+    parser.add_argument("--images", required=required, type=Path, help=told)
+    parser.add_argument("--size", type=int, default=224, help="side that images are resized to, a multiple of 32")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn; the first of several")
+    parser.add_argument("--cache", type=Path, help="folder that keeps descriptors, so that tables can be made in steps")
+    parser.add_argument("--json", type=Path)
+    return parser
+
+
+def named_encoder(spec: str, orientations: int) -> Encoder:
+    """The encoder that NAME or NAME:WEIGHTS on the command line asks for."""
+    name, _, weights = spec.partition(":")
+    return load_encoder(name, weights or None, orientations=orientations)
+
+
 def describe_chips(
-    images: Images, encoder: Encoder, numbers: Sequence[int], cache: Path, turn: str = TURNS[0]
+    images: Images, encoder: Encoder, numbers: Sequence[int], cache: Path | None, turn: str = TURNS[0]
 ) -> NDArray[np.float32]:
-    """Uncentred descriptors (len(numbers), dim) of images each seen alone, kept in ``cache``."""
+    """Uncentred descriptors (len(numbers), dim) of images each seen alone, kept in ``cache`` if there is one."""
+    if cache is None:
+        return np.array([encode_alone(images.pixels(int(number), turn), encoder) for number in tqdm(numbers)])
     path = cache / f"chips-{digest(images.key, identity(encoder), list(map(int, numbers)), turn)}.npy"
     if path.is_file():
         return np.load(path, allow_pickle=False)
-    said = f"{encoder.name}, turned {turn}" if turn != TURNS[0] else encoder.name
-    found = np.array([encode_alone(images.pixels(int(n), turn), encoder) for n in tqdm(numbers, said, leave=False)])
+    cache.mkdir(parents=True, exist_ok=True)
+    found = describe_chips(images, encoder, numbers, None, turn)
     with atomic_write(path) as aside, aside.open("wb") as file:
         np.save(file, found, allow_pickle=False)
     return found

@@ -20,17 +20,14 @@ the likely mistakes.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from baselines import BASELINES
-from class_folders import describe_chips, find_images
+from class_folders import describe_chips, find_images, image_options, named_encoder
 from retrieval import as_text
 from simulated import PROTOCOLS, Collection, Marks, Method, Plan, Scores, Table, halve, interval, play_all
 
-from workbench.descriptors.encoders import load_encoder
 from workbench.files import write_json
 from workbench.search.refine import refine
 from workbench.search.refinement.mistakes import contradictions, likely_mistakes
@@ -83,13 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--images", required=True, type=Path, help="DIR/CLASS/*, or DIR/train/CLASS/* and DIR/test/CLASS/*"
-    )
+    parser = image_options(__doc__, required=True)
     parser.add_argument("--encoder", default="aerial", metavar="NAME[:WEIGHTS]")
     parser.add_argument("--orientations", type=int, default=1, choices=(1, 4, 8))
-    parser.add_argument("--size", type=int, default=224, help="side that images are resized to, a multiple of 32")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--protocols", nargs="+", default=list(PROTOCOLS), choices=PROTOCOLS)
     parser.add_argument("--rounds", type=int, default=5, help="of marks, after the bare query")
@@ -100,21 +93,14 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--flipped", nargs="+", type=float, default=[0.0, 0.1, 0.2], help="chances of a wrong mark")
     parser.add_argument("--queries", type=int, default=3, help="of each class")
     parser.add_argument("--seeds", type=int, default=3, help="how many splits, each with queries of its own")
-    parser.add_argument("--seed", type=int, default=0, help="the first of them")
-    parser.add_argument("--cache", type=Path, help="folder that keeps descriptors")
-    parser.add_argument("--json", type=Path)
     return parser.parse_args(arguments)
 
 
 def from_folders(given: argparse.Namespace) -> Collection:
     """Each image seen alone, and its folder as the truth."""
     images = find_images(given.images, given.size, seed=0)
-    name, _, weights = given.encoder.partition(":")
-    encoder = load_encoder(name, weights or None, orientations=given.orientations)
-    with tempfile.TemporaryDirectory() as scratch:
-        cache = given.cache or Path(scratch)
-        cache.mkdir(parents=True, exist_ok=True)
-        raw = describe_chips(images, encoder, range(len(images.paths)), cache)
+    encoder = named_encoder(given.encoder, given.orientations)
+    raw = describe_chips(images, encoder, range(len(images.paths)), given.cache)
     truth = images.labels == np.arange(len(images.classes))[:, None]
     return Collection(raw, truth, np.arange(len(raw)), images.classes, encoder.standardise)
 

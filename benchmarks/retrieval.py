@@ -32,15 +32,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from class_folders import LAYOUTS, TURNS, Images, describe_chips, describe_dense, find_images
+from class_folders import (
+    LAYOUTS,
+    TURNS,
+    Images,
+    describe_chips,
+    describe_dense,
+    find_images,
+    image_options,
+    named_encoder,
+)
 from numpy.typing import NDArray
 from PIL import Image
 from ranking import Answers, Plan, every_answer, training_part
 
 from workbench.descriptors.archive import Archive
-from workbench.descriptors.centring import Centring
+from workbench.descriptors.centring import fit_centring
 from workbench.descriptors.codes.fitting import KINDS, SUPERVISED
-from workbench.descriptors.encoders import Encoder, load_encoder
+from workbench.descriptors.encoders import Encoder
 from workbench.files import write_json
 from workbench.search.query import describe_file
 
@@ -137,10 +146,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cache.mkdir(parents=True, exist_ok=True)
         tables = Tables(images, plan, cache, given.layout)
         for spec in given.encoder:
-            name, _, weights = spec.partition(":")
             for orientations in given.orientations:
-                encoder = load_encoder(name, weights or None, orientations=orientations)
-                about: Row = {"encoder": name, "orientations": orientations}
+                encoder = named_encoder(spec, orientations)
+                about: Row = {"encoder": spec.partition(":")[0], "orientations": orientations}
                 if "chip" in given.paths:
                     tables.add_chips(encoder, about, given.turned)
                 if "dense" in given.paths:
@@ -161,10 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--images", required=True, type=Path, help="DIR/CLASS/*, or DIR/train/CLASS/* and DIR/test/CLASS/*"
-    )
+    parser = image_options(__doc__, required=True)
     parser.add_argument("--encoder", nargs="+", default=["aerial"], metavar="NAME[:WEIGHTS]")
     parser.add_argument("--codes", nargs="*", default=list(KINDS), choices=KINDS, help="beside the float descriptors")
     parser.add_argument("--bits", nargs="+", type=int, default=[32, 64, 128, 256, 512])
@@ -174,18 +179,12 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--shortlist", type=int, default=200, help="nearest codes that are re-ranked")
     parser.add_argument("--turned", type=int, default=420, help="queries that are turned; 0: none")
     parser.add_argument("--uploads", type=int, default=200, help="tiles that are uploaded; 0: none")
-    parser.add_argument("--size", type=int, default=224, help="side that images are resized to, a multiple of 32")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=Path, help="folder that keeps descriptors, so that tables can be made in steps")
-    parser.add_argument("--json", type=Path)
     return parser.parse_args(arguments)
 
 
 def centre(raw: NDArray[np.float32], archive: NDArray[np.float32], encoder: Encoder) -> NDArray[np.float32]:
-    """Descriptors less the mean of an archive's, of unit length; scaled as well where the encoder asks for it."""
-    mean = archive.mean(axis=0)
-    scale = archive.std(axis=0) + 1e-3 if encoder.standardise else np.ones_like(mean)
-    return Centring(mean, scale, mean).apply(raw)
+    """Descriptors centred as an archive's are, of unit length."""
+    return fit_centring(archive, standardise=encoder.standardise).apply(raw)
 
 
 def first_ten(queries: NDArray[np.float32], vectors: NDArray[np.float32], own: NDArray[np.int64]) -> NDArray[np.int64]:

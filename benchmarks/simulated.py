@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.descriptors.centring import Centring
+from workbench.descriptors.centring import fit_centring
 from workbench.search.metrics import average_precision, precision_at, rank
 from workbench.search.refinement.picking import pick_unlike
 
@@ -127,9 +127,7 @@ def halve(collection: Collection, per_class: int, seed: int) -> Half:
     chance = np.random.default_rng(seed)
     shown = _half_of_each_class(collection, chance)
     raw, truth = collection.raw, collection.truth
-    mean = raw[shown].mean(axis=0)
-    scale = raw[shown].std(axis=0) + 1e-3 if collection.standardise else np.ones_like(mean)
-    centring = Centring(mean, scale, mean)
+    centring = fit_centring(raw[shown], standardise=collection.standardise)
     halves = [Tiles(raw[part], centring.apply(raw[part])) for part in (shown, ~shown)]
     queries = [
         (number, int(row))

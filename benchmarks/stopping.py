@@ -20,19 +20,16 @@ width, and the share whose truth lies below and above. The count's width is a sh
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-from class_folders import describe_chips, find_images
+from class_folders import describe_chips, find_images, image_options, named_encoder
 from numpy.typing import NDArray
 from retrieval import as_text
 
-from workbench.descriptors.centring import Centring
-from workbench.descriptors.encoders import load_encoder
+from workbench.descriptors.centring import fit_centring
 from workbench.files import write_json
 from workbench.search.audit import Audit, Ranking
 from workbench.search.queues import most_similar
@@ -85,18 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, help="DIR/CLASS/*, or DIR/train/CLASS/* and DIR/test/CLASS/*")
+    parser = image_options(__doc__, required=False)
     parser.add_argument("--encoder", default="aerial", metavar="NAME[:WEIGHTS]")
     parser.add_argument("--orientations", type=int, default=1, choices=(1, 4, 8))
-    parser.add_argument("--size", type=int, default=224, help="side that images are resized to, a multiple of 32")
     parser.add_argument("--sources", nargs="+", default=None, choices=SOURCES, help="all there are, if not given")
     parser.add_argument("--sessions", type=int, default=200, help="of each source")
     parser.add_argument("--per-round", type=int, default=16, help="marks of each of the three rounds before the audit")
     parser.add_argument("--marks", type=int, default=50, help="audited in each session, estimated after every ten")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=Path, help="folder that keeps descriptors")
-    parser.add_argument("--json", type=Path)
     return parser.parse_args(arguments)
 
 
@@ -108,12 +100,8 @@ def makers(given: argparse.Namespace) -> dict[str, Make]:
         if given.images is None:
             raise SystemExit(f"{', '.join(wanted)} need images. Give --images DIR of DIR/CLASS/*.jpg.")
         images = find_images(given.images, given.size, seed=0)
-        name, _, weights = given.encoder.partition(":")
-        encoder = load_encoder(name, weights or None, orientations=given.orientations)
-        with tempfile.TemporaryDirectory() as scratch:
-            cache = given.cache or Path(scratch)
-            cache.mkdir(parents=True, exist_ok=True)
-            raw = describe_chips(images, encoder, range(len(images.paths)), cache)
+        encoder = named_encoder(given.encoder, given.orientations)
+        raw = describe_chips(images, encoder, range(len(images.paths)), given.cache)
         found["images"] = partial(of_images, raw, images.labels, encoder.standardise, 1)
         found["merged"] = partial(of_images, raw, images.labels, encoder.standardise, 4)
     return {source: found[source] for source in wanted}
@@ -154,9 +142,7 @@ def of_images(
 
 
 def centred(raw: NDArray[np.float32], truth: NDArray[np.bool_], standardise: bool) -> Search:
-    mean = raw.mean(axis=0)
-    scale = raw.std(axis=0) + 1e-3 if standardise else np.ones_like(mean)
-    return Search(Centring(mean, scale, mean).apply(raw), truth)
+    return Search(fit_centring(raw, standardise=standardise).apply(raw), truth)
 
 
 def sessions(make: Make, given: argparse.Namespace) -> Iterator[Session]:

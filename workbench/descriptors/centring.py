@@ -14,6 +14,7 @@ from workbench.errors import ArchiveInvalid
 from workbench.files import atomic_write
 
 _SAMPLE = 200_000
+_LEAST = 0.05
 _DRIFT_SAMPLE = 20_000
 MUCH_DRIFT = 0.25
 """From here on `refit` is worth it: a quarter of the spread is taken off wrongly."""
@@ -79,21 +80,19 @@ def read_centring(path: Path, dim: int) -> Centring | None:
     return Centring(*values)
 
 
-def fit_centring(path: Path, raw: Rows, lone: NDArray[np.float32], *, standardise: bool) -> Centring:
-    """Fit and store the centring of an archive.
+def fit_centring(raw: Rows, lone: NDArray[np.float32] | None = None, *, standardise: bool) -> Centring:
+    """The centring of some descriptors.
 
     Args:
-        path: file to store it in.
-        raw: descriptors (n, dim); at most 200,000, evenly spaced, are used.
-        lone: descriptors of some tiles seen as chips alone, (m, dim).
-        standardise: divide each dimension by its standard deviation.
+        raw: descriptors (n, dim); at most some 200,000, evenly spaced, are used.
+        lone: descriptors of some tiles seen as chips alone, (m, dim); where there are none, the mean of all serves.
+        standardise: divide each dimension by its standard deviation, and by no less than a twentieth of all dimensions'
+            root mean square: what hardly any tile has would outweigh all else in the one that does.
     """
     used = np.asarray(raw[:: max(1, len(raw) // _SAMPLE)], np.float32)
-    mean = used.mean(axis=0)
-    scale = used.std(axis=0) + 1e-3 if standardise else np.ones_like(mean)
-    fitted = Centring(mean, scale.astype(np.float32), lone.mean(axis=0) if len(lone) else mean)
-    save_centring(path, fitted)
-    return fitted
+    mean, spread = used.mean(axis=0), used.std(axis=0)
+    scale = np.hypot(spread, _LEAST * np.sqrt(np.mean(spread**2))) if standardise else np.ones_like(mean)
+    return Centring(mean, scale, mean if lone is None or not len(lone) else lone.mean(axis=0))
 
 
 def save_centring(path: Path, centring: Centring) -> None:

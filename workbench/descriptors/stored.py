@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.descriptors.centring import Centring, centring_name, drift_of, fit_centring, read_centring
+from workbench.descriptors.centring import Centring, centring_name, drift_of, fit_centring, read_centring, save_centring
 from workbench.descriptors.codes.models import CodeModel
 from workbench.descriptors.codes.packed import Codes, codes_there, order_codes, read_codes
 from workbench.descriptors.codes.stored import CodesOf, check_archive_codes, fit_model, read_model
@@ -104,7 +104,10 @@ class Stored:
         """The mean that is taken off every descriptor; fitted once and frozen until `refit`."""
         path = self.find_derived(centring_name(self.manifest.centring))
         found = read_centring(path, self.manifest.dim)
-        return found or fit_centring(path, self.raw, self._lone_chips(), standardise=self.manifest.standardise)
+        if found is None:
+            found = fit_centring(self.raw, self._lone_chips(), standardise=self.manifest.standardise)
+            save_centring(path, found)
+        return found
 
     @cached_property
     def vectors(self) -> NDArray[np.float32]:
