@@ -14,7 +14,6 @@ import numpy as np
 import pyproj
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import Resampling
 from rasterio.windows import Window
 from shapely.affinity import affine_transform
 from shapely.geometry import Polygon
@@ -22,13 +21,12 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import transform as transform_geometry
 
 from workbench.errors import RasterRefused, RasterUnreadable
-from workbench.files import format_bytes
-from workbench.imagery.handles import READ_ERRORS, content_fingerprint, dataset_of, reason
-from workbench.imagery.windows import block_sums, overlap, target
+from workbench.imagery.handles import content_fingerprint, dataset_of
+from workbench.imagery.reading import read_inside
+from workbench.imagery.windows import overlap, target
 
 log = logging.getLogger(__name__)
 _PROJ_ERRORS = (pyproj.exceptions.ProjError, ValueError)
-_MOST_AVERAGED, _MOST_AT_ONCE = 8, 2**23
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ class Raster:
         part = overlap(window, self.width, self.height)
         if part is not None:
             row, col, height, width = target(part, window, rows, cols)
-            inner_data, inner_mask = self._read_inside(part, (height, width), chosen)
+            inner_data, inner_mask = read_inside(self, part, (height, width), chosen)
             data[:, row : row + height, col : col + width] = inner_data
             mask[row : row + height, col : col + width] = inner_mask
         return np.ma.MaskedArray(data, np.broadcast_to(mask, data.shape).copy())
@@ -213,105 +211,6 @@ class Raster:
                 "Query it by tile or in pixels, or give it one with `rio edit-info --crs`."
             )
         return self.crs
-
-    def _read_inside(
-        self, window: Window, size: tuple[int, int], chosen: list[Band]
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        if self.user_nodata or self.alpha:
-            return self._read_around_holes(window, size, chosen)
-        side = self._whole_number(window, size)
-        if side > 1:
-            return self._read_and_average(window, side, chosen)
-        data = np.empty((len(chosen), *size), self.dtype)
-        mask = np.zeros(size, bool)
-        shrinks = size[0] < window.height or size[1] < window.width
-        resampling = Resampling.average if shrinks else Resampling.bilinear
-        self._read_bands(window, chosen, resampling, data, mask)
-        if np.issubdtype(data.dtype, np.floating):
-            finite = np.isfinite(data)
-            mask |= ~finite.all(axis=0)
-            data[~finite] = 0
-        return data, mask
-
-    def _whole_number(self, window: Window, size: tuple[int, int]) -> int:
-        """How many pixels a side make one, where that is a small whole number and no pixel can be a hole; else 1."""
-        side = round(window.height / size[0])
-        fits = (window.height, window.width) == (side * size[0], side * size[1])
-        aligned = window.row_off == int(window.row_off) and window.col_off == int(window.col_off)
-        holes = self.has_mask or self.nodata is not None or not np.issubdtype(self.dtype, np.integer)
-        few = 1 < side <= _MOST_AVERAGED and window.height * window.width <= _MOST_AT_ONCE
-        return side if few and fits and aligned and not holes and not self.has_overviews else 1
-
-    def _read_and_average(
-        self, window: Window, side: int, chosen: list[Band]
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """As GDAL averages whole numbers of pixels, in a quarter of the time."""
-        data = np.empty((len(chosen), int(window.height), int(window.width)), self.dtype)
-        mask = np.zeros(data.shape[1:], bool)
-        self._read_bands(window, chosen, Resampling.nearest, data, mask)
-        means = block_sums(data, side) / side**2
-        return np.floor(means + 0.5).astype(self.dtype), np.zeros(means.shape[1:], bool)
-
-    def _read_around_holes(
-        self, window: Window, size: tuple[int, int], chosen: list[Band]
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """As `_read_inside` where GDAL does not know the holes and would average them into their neighbours.
-
-        Nearest pixels are read at up to four times the size, and those with data averaged. All bands are read, since a
-        pixel has the declared no-data value where all of them have it.
-        """
-        fine = min(4, max(1, math.ceil(max(window.height / size[0], window.width / size[1]))))
-        shape = (size[0] * fine, size[1] * fine)
-        data = np.empty((len(self.bands), *shape), self.dtype)
-        mask = np.zeros(shape, bool)
-        self._read_bands(window, list(self.bands), Resampling.nearest, data, mask)
-        if self.user_nodata:
-            mask |= np.all(data == np.array(self.nodata).astype(self.dtype), axis=0)
-        if np.issubdtype(data.dtype, np.floating):
-            mask |= ~np.isfinite(data).all(axis=0)
-        holes = bool(mask.any())
-        picked = data[[self.bands.index(band) for band in chosen]]
-        picked = np.where(mask, 0, picked) if holes else picked
-        if fine == 1:
-            return picked, mask
-        valid = block_sums(~mask, fine) if holes else np.full(size, fine**2, np.float32)
-        means = block_sums(picked, fine) / np.maximum(valid, 1)
-        whole = np.issubdtype(data.dtype, np.integer)
-        return (np.rint(means) if whole else means).astype(self.dtype), valid * 2 < fine**2
-
-    def _read_bands(
-        self,
-        window: Window,
-        chosen: list[Band],
-        resampling: Resampling,
-        data: NDArray[Any],
-        mask: NDArray[np.bool_],
-    ) -> None:
-        """Read bands into ``data`` (bands, rows, cols), and what the files flag as holes into ``mask``."""
-        try:
-            for path in dict.fromkeys(band.path for band in chosen):
-                places = [place for place, band in enumerate(chosen) if band.path == path]
-                dataset = dataset_of(path, allow_vrt=self.is_vrt)
-                data[places] = dataset.read(
-                    [chosen[place].number for place in places],
-                    window=window,
-                    out_shape=(len(places), *data.shape[1:]),
-                    resampling=resampling,
-                )
-                if self.has_mask:
-                    mask |= dataset.dataset_mask(window=window, out_shape=mask.shape) == 0
-                if self.alpha:
-                    mask |= dataset.read(self.alpha, window=window, out_shape=mask.shape) == 0
-        except READ_ERRORS as error:
-            raise self._unreadable(window, error) from error
-
-    def _unreadable(self, window: Window, error: Exception) -> RasterUnreadable:
-        first, last = int(window.row_off), int(window.row_off + window.height) - 1
-        size = sum(path.stat().st_size for path in self.paths if path.exists())
-        return RasterUnreadable(
-            f"{self.name}: rows {first}-{last} cannot be read ({format_bytes(size)} on disk; {reason(error)}). "
-            f'Copy it again, or leave it out with imagery.without("{self.name}").'
-        )
 
 
 _LISTED = 5
