@@ -52,6 +52,12 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Archive:
 _CENTRES: dict[tuple[Path, str | None], list[Point | None]] = {}
 
 
+def fine_cells(patch: pytest.MonkeyPatch, few: int) -> None:
+    """Let cells decide most, few as the tiles are here."""
+    patch.setattr(areas, "_FEW", few)
+    patch.setattr(areas, "_TILES_A_CELL", 0.05)
+
+
 def looked_at(archive: Archive, area: BaseGeometry, crs: str | None) -> list[int]:
     """Tiles inside an area by bringing the centre of each, alone, to the area's CRS."""
     key = archive.folder, crs
@@ -99,8 +105,7 @@ def test_an_area_holds_the_tiles_whose_centre_it_holds(
     if area.is_empty:
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(areas, "_FEW", few)
-        patch.setattr(areas, "_TILES_A_CELL", 0.05)
+        fine_cells(patch, few)
         found = tiles_in_area(on_grid(places) if as_grid else places, area, crs)
     assert found.tolist() == looked_at(places, area, crs)
     assert np.flatnonzero(tiles_inside(places, area, crs)).tolist() == found.tolist()
@@ -109,8 +114,7 @@ def test_an_area_holds_the_tiles_whose_centre_it_holds(
 def test_edges_that_are_straight_in_another_crs_are_bent_in_pixels(
     places: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(areas, "_FEW", 0)
-    monkeypatch.setattr(areas, "_TILES_A_CELL", 0.05)  # so fine that cells decide most, few as the tiles are
+    fine_cells(monkeypatch, 0)
     chance = np.random.default_rng(0)
     for crs in ("EPSG:3035", "EPSG:3413", "EPSG:4326") * 20:
         area = polygon(places, [(2, *chance.uniform(-0.6, 1.6, 2)) for _ in range(4)], crs)
@@ -123,8 +127,7 @@ def test_edges_that_are_straight_in_another_crs_are_bent_in_pixels(
 def test_an_area_far_larger_than_the_imagery_holds_all_that_has_a_place(
     places: Archive, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(areas, "_FEW", few)
-    monkeypatch.setattr(areas, "_TILES_A_CELL", 0.05)  # so fine that cells decide most, few as the tiles are
+    fine_cells(monkeypatch, few)
     placed = np.flatnonzero(places.tiles["raster"] != 1).tolist()
     assert tiles_in_area(places, box(-180, -90, 180, 90)).tolist() == placed
     assert tiles_in_area(places, box(-2e7, -2e7, 2e7, 2e7), "EPSG:3857").tolist() == placed
@@ -140,8 +143,7 @@ def test_an_outline_that_crosses_itself_holds_what_is_in_its_loops(places: Archi
 
 
 def test_an_area_across_the_antimeridian_holds_its_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(areas, "_FEW", 0)
-    monkeypatch.setattr(areas, "_TILES_A_CELL", 0.05)  # so fine that cells decide most, few as the tiles are
+    fine_cells(monkeypatch, 0)
     fiji = Affine(10, 0, 810_000, 0, -10, 8_000_000)
     write_raster(tmp_path / "i" / "fiji.tif", patchwork(256, 1600), crs="EPSG:32760", transform=fiji)
     archive = build_archive(tmp_path / "i", tmp_path / "a", tile=64, encoder=MeanColour(), progress=Progress())
@@ -154,8 +156,7 @@ def test_an_area_across_the_antimeridian_holds_its_tiles(tmp_path: Path, monkeyp
 def test_imported_tiles_have_their_centre_where_their_outline_has_it(
     tmp_path: Path, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(areas, "_FEW", few)
-    monkeypatch.setattr(areas, "_TILES_A_CELL", 0.05)  # so fine that cells decide most, few as the tiles are
+    fine_cells(monkeypatch, few)
     chance = np.random.default_rng(0)
     corners = chance.uniform(0, 20_000, (150, 2))
     shapes = [
