@@ -145,7 +145,7 @@ def test_of_too_many_tiles_only_the_hits_are_coloured_and_the_legend_says_so(
     built: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = Session(built, tmp_path / "full").search(tile=7, k=60)
-    for name in ("session.MOST_RANKED", "tile_map.MOST_RANKED", "session._SCORED_AT_ONCE"):
+    for name in ("searching.MOST_RANKED", "tile_map.MOST_RANKED", "searching._SCORED_AT_ONCE"):
         monkeypatch.setattr(f"workbench.{name}", 10)
     session = Session(built, tmp_path / "labels", by="me", resume=True)
     assert session.search(tile=7, k=60) == full
@@ -166,7 +166,7 @@ def test_of_too_many_tiles_only_the_hits_are_coloured_and_the_legend_says_so(
 def test_scores_for_the_map_are_not_computed_before_it_is_looked_at(
     built: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.session._SCORED_AT_ONCE", 10)
+    monkeypatch.setattr("workbench.searching._SCORED_AT_ONCE", 10)
     session = Session(built, tmp_path)
     asked: list[object] = []
     scores = session.index.scores

@@ -12,13 +12,9 @@ from typing import Any
 
 import pytest
 
-from workbench.controls import Controls
 from workbench.descriptors.archive import Archive
 from workbench.errors import QueryInvalid
-from workbench.looking import Looking
 from workbench.session import Session
-from workbench.state import State
-from workbench.teaching import Teaching
 from workbench.widgets.view import View
 from workbench.widgets.workbench import Workbench
 
@@ -49,7 +45,8 @@ def part(bench: Workbench, name: str) -> View:
 
 def verbs() -> dict[str, Callable[..., object]]:
     """Every public method of a session, by its name."""
-    found = {name: each for kind in (State, Teaching, Controls, Looking, Session) for name, each in vars(kind).items()}
+    kinds = [kind for kind in reversed(Session.__mro__) if kind.__module__.startswith("workbench.")]
+    found = {name: each for kind in kinds for name, each in vars(kind).items()}
     return {name: each for name, each in found.items() if inspect.isfunction(each) and name[0] != "_"}
 
 
