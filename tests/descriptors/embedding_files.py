@@ -16,6 +16,10 @@ import shapely
 from numpy.typing import NDArray
 from shapely.ops import transform
 
+import workbench as wb
+from workbench.descriptors.archive import Archive
+from workbench.jobs import Progress
+
 DIM = 12
 TILE_M = 320.0
 
@@ -120,3 +124,19 @@ def plain(path: Path, shapes: list[Any], column: pa.Array, geo: dict[str, Any] |
     table = pa.table({"geometry": geometry, "embedding": column, **more})
     pq.write_table(table.replace_schema_metadata(metadata), path)
     return path
+
+
+def imported(path: Path, folder: Path, **asked: Any) -> Archive:
+    return wb.import_embeddings(path, folder, progress=Progress(), **asked)
+
+
+def listed(numbers: np.ndarray[Any, Any], kind: pa.DataType | None = None) -> pa.Array:
+    return pa.array(numbers.tolist(), pa.list_(kind or pa.float32()))
+
+
+def rows_by_place(archive: Archive) -> dict[tuple[float, ...], bytes]:
+    """Descriptors by the middle of their tiles, to a millionth of a degree."""
+    middles = shapely.get_coordinates(shapely.centroid(archive.footprints(np.arange(len(archive)), "EPSG:4326")))
+    return {
+        tuple(np.round(middle, 6).tolist()): raw.tobytes() for middle, raw in zip(middles, archive.raw, strict=True)
+    }

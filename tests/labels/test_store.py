@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import threading
 import time
 import zlib
@@ -12,27 +11,11 @@ from pathlib import Path
 
 import pytest
 import shapely
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from shapely.geometry import LineString, Point, Polygon, box
+from small_stores import UTM, lines, place, said
 
 from workbench.errors import LabelInvalid
 from workbench.labels.store import LabelStore, Mark, Place
-
-UTM = "EPSG:32632"
-
-
-def place(number: int, crs: str | None = UTM) -> Place:
-    return Place("raster", box(number, 0, number + 1, 1), crs)
-
-
-def said(store: LabelStore) -> dict[tuple[float, str], int]:
-    return {(label.place.geometry.bounds[0], label.class_name): label.value for label in store.labels()}
-
-
-def lines(folder: Path) -> list[bytes]:
-    return [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
 
 
 def test_a_new_store_is_empty_and_makes_no_file(tmp_path: Path) -> None:
@@ -339,90 +322,6 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
         LabelStore(tmp_path / "labels")
     with pytest.raises(LabelInvalid, match="still"):
         LabelStore(tmp_path / "labels" / "still")
-
-
-State = dict[tuple[int, str], tuple[int, int]]
-
-
-class StoreAgainstDict(RuleBasedStateMachine):
-    """P12: every action can be undone in order, labelling is idempotent, nothing deletes an event.
-
-    The dict holds (value, session) by (place, class); a complete area is the class "*".
-    """
-
-    @initialize()
-    def start(self) -> None:
-        self.holder = tempfile.TemporaryDirectory()
-        self.folder = Path(self.holder.name)
-        self.store, self.session = LabelStore(self.folder), 0
-        self.state: State = {}
-        self.past: list[State] = []
-        self.future: list[State] = []
-        self.lines: list[bytes] = []
-
-    def _act(self, keys: set[tuple[int, str]], value: int) -> None:
-        state = {key: held for key, held in self.state.items() if key not in keys}
-        state |= {key: (value, self.session) for key in keys} if value else {}
-        if state != self.state:
-            self.past.append(self.state)
-            self.future.clear()
-            self.state = state
-
-    @rule(
-        numbers=st.sets(st.integers(0, 4), min_size=1),
-        name=st.sampled_from(["roof", "<b>"]),
-        value=st.sampled_from([-1, 0, 1]),
-    )
-    def label(self, numbers: set[int], name: str, value: int) -> None:
-        self.store.add(map(place, numbers), name, value)
-        self._act({(number, name) for number in numbers}, value)
-
-    @rule(number=st.integers(0, 3))
-    def declare(self, number: int) -> None:
-        self.store.declare_complete([place(number)])
-        self._act({(number, "*")}, 1)
-
-    @rule()
-    def undo(self) -> None:
-        assert (self.store.undo() is None) == (not self.past)
-        if self.past:
-            self.future.append(self.state)
-            self.state = self.past.pop()
-
-    @rule()
-    def redo(self) -> None:
-        assert (self.store.redo() is None) == (not self.future)
-        if self.future:
-            self.past.append(self.state)
-            self.state = self.future.pop()
-
-    @rule()
-    def restart(self) -> None:
-        self.store, self.session = LabelStore(self.folder), self.session + 1
-        self.past, self.future = [], []
-
-    @invariant()
-    def what_holds_is_what_was_said(self) -> None:
-        for store in (self.store, LabelStore(self.folder)):
-            complete = {(area.geometry.bounds[0], "*"): 1 for area in store.complete()}
-            assert said(store) | complete == {key: value for key, (value, _) in self.state.items()}
-            assert store.problems == ()
-
-    @invariant()
-    def nothing_is_deleted(self) -> None:
-        now = lines(self.folder)
-        assert set(self.lines) <= set(now)
-        self.lines = now
-
-    def teardown(self) -> None:
-        if hasattr(self, "holder"):
-            self.holder.cleanup()
-
-
-StoreAgainstDict.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-test_P12_every_action_can_be_undone_and_nothing_is_deleted = StoreAgainstDict.TestCase
 
 
 def _rewritten(path: Path, change: Callable[[dict[str, object]], dict[str, object]]) -> bytes:
