@@ -14,7 +14,6 @@ from made_tiles import Pattern, Recipe, made_codes
 from numpy.typing import NDArray
 
 from workbench.descriptors.archive import Archive
-from workbench.descriptors.batches import ends_crc
 from workbench.descriptors.centring import Centring, centring_name, save_centring
 from workbench.descriptors.codes.packed import codes_name
 from workbench.descriptors.codes.saved import save_codes
@@ -23,7 +22,7 @@ from workbench.descriptors.derived import FOLDER
 from workbench.descriptors.manifest import Manifest, describe_raster, write_manifest
 from workbench.descriptors.parts import Merged, Part, descriptors_path, part_name, write_part
 from workbench.descriptors.tiles import GridTiles
-from workbench.files import atomic_write
+from workbench.files import atomic_write, ends_crc
 from workbench.imagery.grid import TileGrid
 from workbench.imagery.opening import open_imagery
 from workbench.imagery.render import Stretch

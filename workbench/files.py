@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 import unicodedata
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from workbench.errors import DiskFull, FileExists, PathRefused
 
 _PIECES = 64
+_END = 65_536
 _PIECE_BYTES = 16_384
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -126,6 +128,15 @@ def fingerprint(path: str | Path) -> str:
             file.seek(offset)
             digest.update(file.read(_PIECE_BYTES))
     return digest.hexdigest()
+
+
+def ends_crc(path: Path) -> int:
+    """Checksum of a file's size and its first and last 64 kB."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(_END)
+        file.seek(max(0, size - _END))
+        return zlib.crc32(file.read(_END), zlib.crc32(head + str(size).encode()))
 
 
 def sha256(path: str | Path) -> str:

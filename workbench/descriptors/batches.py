@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import zlib
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from workbench.descriptors.manifest import Batch
 from workbench.errors import ArchiveInvalid
-from workbench.files import atomic_write, write_json
+from workbench.files import atomic_write, ends_crc, write_json
 from workbench.imagery.grid import TILE_DTYPE
 
 # What numpy raises for a damaged file, by where the damage is.
 BAD_ARRAY = (OSError, ValueError, EOFError, SyntaxError, TokenError)
-_END = 65_536
 
 
 @dataclass(frozen=True)
@@ -110,13 +109,15 @@ def read_batch(folder: Path, record: Record, dim: int) -> tuple[NDArray[Any], ND
     return arrays[0], arrays[1]
 
 
-def ends_crc(path: Path) -> int:
-    """Checksum of a file's size and its first and last 64 kB."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(_END)
-        file.seek(max(0, size - _END))
-        return zlib.crc32(file.read(_END), zlib.crc32(head + str(size).encode()))
+def remove_unfinished(folder: Path, kinds: Sequence[str], wanted: Collection[str]) -> None:
+    """Delete files ``KIND-NAME`` of an archive whose name is not wanted, and what a killed run left half-written."""
+    for kind in kinds:
+        for path in folder.glob(f"{kind}-*"):
+            if path.stem.removeprefix(f"{kind}-") not in wanted:
+                path.unlink(missing_ok=True)
+    for pattern in (*(f".{kind}-*" for kind in kinds), ".part-*", ".manifest.*", "derived/.*"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _mend(batch: Batch) -> str:

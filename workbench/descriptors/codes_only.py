@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.descriptors.batches import BAD_ARRAY, Skipped, ends_crc
+from workbench.descriptors.batches import BAD_ARRAY, Skipped
 from workbench.descriptors.centring import Centring, centring_name, save_centring
 from workbench.descriptors.codes.decoding import decoder_name, save_decoder
 from workbench.descriptors.codes.models import CodeModel
@@ -22,7 +22,7 @@ from workbench.descriptors.imported import outlines_path
 from workbench.descriptors.manifest import Manifest, write_manifest
 from workbench.descriptors.tiles import GridTiles, Tiles
 from workbench.errors import ArchiveInvalid, FileExists
-from workbench.files import atomic_write, require_space, write_json
+from workbench.files import atomic_write, ends_crc, require_space, write_json
 from workbench.imagery.grid import TILE_DTYPE
 
 _TILES, _RECORD = "tiles.npy", "tiles.json"

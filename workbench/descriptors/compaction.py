@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.descriptors.batches import ends_crc, read_batch
+from workbench.descriptors.batches import read_batch, remove_unfinished
 from workbench.descriptors.bitmap import pack
 from workbench.descriptors.contents import committed_record, grid_slots, live_batches
 from workbench.descriptors.manifest import Batch, Manifest
@@ -28,7 +28,7 @@ from workbench.descriptors.parts import (
 )
 from workbench.descriptors.tiles import GridTiles
 from workbench.errors import ArchiveInvalid
-from workbench.files import atomic_write
+from workbench.files import atomic_write, ends_crc
 from workbench.jobs import Progress
 
 log = logging.getLogger(__name__)
@@ -97,13 +97,7 @@ def remove_leftovers(folder: Path, manifest: Manifest) -> None:
     for path in folder.glob("part-*"):
         if path.name.split(".")[0] not in needed:
             path.unlink(missing_ok=True)
-    for kind in ("batch", "tiles", "descriptors"):
-        for path in folder.glob(f"{kind}-*"):
-            if path.stem.removeprefix(f"{kind}-") not in loose:
-                path.unlink(missing_ok=True)
-    for pattern in (".part-*", ".tiles-*", ".descriptors-*", ".batch-*", ".manifest.*", "derived/.*"):
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
+    remove_unfinished(folder, ("batch", "tiles", "descriptors"), loose)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +13,11 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from workbench.errors import ArchiveInvalid
-from workbench.files import atomic_write
+from workbench.files import atomic_write, ends_crc
 from workbench.imagery.rasters import Raster
 
 OUTLINE_DTYPE = np.dtype([("corners", "<f8", (4, 2)), ("row", "<u8")])
 """Corners of a tile (x, y) in the CRS of what stands for its raster, and its row in the file it came from."""
-_END = 65_536
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def read_outlines(folder: Path, raster: int, imported: Imported) -> NDArray[Any]
     path = outlines_path(folder, raster)
     mend = "Restore it from a copy, or import again into another folder."
     try:
-        if outlines_crc(path) != imported.outlines_crc:
+        if ends_crc(path) != imported.outlines_crc:
             raise ArchiveInvalid(f"{path} is not the file that was written by the import. {mend}")
         outlines = np.load(path, mmap_mode="r" if imported.tiles else None, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -147,15 +145,6 @@ def check_outlines(folder: Path, imported: Sequence[Imported | None], tiles: int
             f"{folder} holds {tiles:,} tiles and {len(outlines):,} outlines of tiles. Restore it from a copy, or import "
             "again into another folder."
         )
-
-
-def outlines_crc(path: Path) -> int:
-    """Checksum of a file's size and its first and last 64 kB."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(_END)
-        file.seek(max(0, size - _END))
-        return zlib.crc32(file.read(_END), zlib.crc32(head + str(size).encode()))
 
 
 def outlines_path(folder: Path, raster: int) -> Path:

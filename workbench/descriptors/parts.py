@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.descriptors.batches import BAD_ARRAY, Skipped, ends_crc
+from workbench.descriptors.batches import BAD_ARRAY, Skipped
 from workbench.descriptors.manifest import Batch
 from workbench.errors import ArchiveInvalid
-from workbench.files import write_json
+from workbench.files import ends_crc, write_json
 
 _CHUNK = 1 << 14
 

@@ -13,9 +13,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from workbench.descriptors.archive import Archive
-from workbench.descriptors.batches import BAD_ARRAY, ends_crc
+from workbench.descriptors.batches import BAD_ARRAY
 from workbench.errors import ArchiveInvalid, QueryInvalid
-from workbench.files import atomic_write, write_json
+from workbench.files import atomic_write, ends_crc, write_json
 from workbench.jobs import Progress
 from workbench.search.engines.descent import Descent
 from workbench.search.overlaps import windows_overlap

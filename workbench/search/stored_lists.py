@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.descriptors.archive import Archive
-from workbench.descriptors.batches import BAD_ARRAY, ends_crc
+from workbench.descriptors.batches import BAD_ARRAY
 from workbench.descriptors.codes.ordered import OrderedCodes
 from workbench.errors import ArchiveInvalid
-from workbench.files import atomic_write, require_space, write_json
+from workbench.files import atomic_write, ends_crc, require_space, write_json
 from workbench.jobs import Progress
 from workbench.search.engines.inverted import Lists, Measured, calibrated
 from workbench.search.engines.lists import assigned, find_centres, lists_for, sorted_by_list
 
 _VERSION = 1
 _PARTS = ("starts", "centres")
-_SAMPLE = 4096
+_PLACES, _ROWS = 32, 128
 _MEND = "Delete it and the record beside it, and build the index again."
 
 
@@ -95,11 +95,12 @@ def _in_order(archive: Archive, order: NDArray[np.uint32]) -> OrderedCodes:
 
 
 def _source(archive: Archive, codes: OrderedCodes) -> str:
-    """Names the codes that lists are made of, and their order: 32 hexadecimal digits, from 4,096 of them."""
+    """Names the codes that lists are made of, and their order: 32 hexadecimal digits, from 32 places in them."""
     digest = hashlib.blake2b(f"{archive.identity} {codes.shape}".encode(), digest_size=16)
-    rows = np.unique(np.linspace(0, len(codes) - 1, min(_SAMPLE, len(codes))).astype(np.int64))
-    for values in (codes.rows[rows], codes.order[rows]):
-        digest.update(np.ascontiguousarray(values).tobytes())
+    # Rows in a row: each place costs a page from the disk, whatever is read of it.
+    for start in np.unique(np.linspace(0, max(0, len(codes) - _ROWS), _PLACES).astype(np.int64)).tolist():
+        for values in (codes.rows, codes.order):
+            digest.update(np.ascontiguousarray(values[start : start + _ROWS]).tobytes())
     return digest.hexdigest()
 
 

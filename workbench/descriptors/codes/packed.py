@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.descriptors.batches import BAD_ARRAY, ends_crc
+from workbench.descriptors.batches import BAD_ARRAY
 from workbench.descriptors.codes.ordered import OrderedCodes
 from workbench.errors import ArchiveInvalid
-from workbench.files import atomic_write, write_json
+from workbench.files import atomic_write, ends_crc, write_json
 
 Codes = NDArray[np.uint8] | OrderedCodes
 """Codes (n, bytes) by tile number; as an array, or as one that keeps them in another order."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from workbench.descriptors.archive import Archive, open_archive
-from workbench.descriptors.batches import Skipped
+from workbench.descriptors.batches import Skipped, remove_unfinished
 from workbench.descriptors.embeddings.groups import TILE
 from workbench.descriptors.embeddings.reading import Scale, Source, open_sources, read_vectors
 from workbench.descriptors.embeddings.repeats import Companions, Twins
@@ -256,13 +256,7 @@ def _remove_leftovers(folder: Path, manifest: Manifest) -> None:
     """Delete what a killed run left of files that it had not finished."""
     wanted = {batch.stem for batch in manifest.batches()}
     wanted |= {f"{raster:05d}" for raster in range(len(manifest.rasters))}
-    for kind in ("batch", "tiles", "descriptors", "outlines"):
-        for path in folder.glob(f"{kind}-*"):
-            if path.stem.removeprefix(f"{kind}-") not in wanted:
-                path.unlink(missing_ok=True)
-    for pattern in (".batch-*", ".tiles-*", ".descriptors-*", ".outlines-*", ".manifest.*", "derived/.*"):
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
+    remove_unfinished(folder, ("batch", "tiles", "descriptors", "outlines"), wanted)
 
 
 def _summary(archive: Archive) -> str:

@@ -18,11 +18,11 @@ from workbench.descriptors.imported import (
     OUTLINE_DTYPE,
     Imported,
     OutlineWriter,
-    outlines_crc,
     outlines_path,
     writing_outlines,
 )
 from workbench.descriptors.manifest import Batch, RasterEntry
+from workbench.files import ends_crc
 from workbench.imagery.grid import TILE_DTYPE
 from workbench.imagery.render import Stretch
 
@@ -130,7 +130,7 @@ class FileWriter:
         return [self._entry(each) for each in self._gathered.values()] if self.sizes else []
 
     def _entry(self, each: _Gathered) -> RasterEntry:
-        crc = outlines_crc(outlines_path(self._folder, each.raster))
+        crc = ends_crc(outlines_path(self._folder, each.raster))
         transform = tuple(float(number) for number in each.group.transform[:6])
         imported = Imported(self._content, each.group.crs, transform, each.tiles, each.batches, crc)
         return RasterEntry(
