@@ -194,7 +194,7 @@ def test_P04_a_damaged_part_is_named(damaged: Path, tmp_path: Path) -> None:
 def test_P04_a_change_in_the_middle_of_a_large_part_is_found_by_the_deep_check(
     imagery: Imagery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.descriptors.batches._END", 64)
+    monkeypatch.setattr("workbench.files._END", 64)
     folder = build(imagery, tmp_path / "archive").folder
     path = max(folder.glob("part-*.descriptors.npy"), key=lambda path: path.stat().st_size)
     data = bytearray(path.read_bytes())
