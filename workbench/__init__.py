@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workbench.labels.export import export_chips, open_chips
     from workbench.labels.store import LabelStore
     from workbench.search.index import Index
+    from workbench.search.saved import load_scorer
     from workbench.search.where import Where
     from workbench.segmentation.polygons import polygonize, save_polygons
     from workbench.segmentation.predict import predict
@@ -45,6 +46,7 @@ _HOMES = {
     "fetch": "imagery.catalog",
     "import_embeddings": "descriptors.embeddings.importing",
     "load_encoder": "descriptors.encoders",
+    "load_scorer": "search.saved",
     "open_archive": "descriptors.archive",
     "open_chips": "labels.export",
     "open_imagery": "imagery.opening",
@@ -70,6 +72,7 @@ __all__ = [
     "fetch",
     "import_embeddings",
     "load_encoder",
+    "load_scorer",
     "open_archive",
     "open_chips",
     "open_imagery",

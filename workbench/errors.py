@@ -57,6 +57,10 @@ class QueryInvalid(WorkbenchError, ValueError):
     """A query names nothing that can be searched for."""
 
 
+class ScorerInvalid(WorkbenchError, ValueError):
+    """A saved scorer is not there, or its file cannot be used."""
+
+
 class LabelInvalid(WorkbenchError, ValueError):
     """A label, class or label file is not usable; nothing was changed."""
 
