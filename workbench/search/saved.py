@@ -164,7 +164,7 @@ class SavedScorer:
 
     def midway(self, other: Centring) -> Centring:
         """Between the centring that this was learned with and another: the mean of means, the geometric mean of scales."""
-        mean = (self.mean + other.mean) / 2
+        mean = np.float32(0.5) * (self.mean + other.mean)
         return Centring(mean, np.sqrt(self.scale * other.scale), mean)
 
 
