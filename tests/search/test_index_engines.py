@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -205,3 +207,15 @@ def test_warming_leaves_nothing_to_compile(some: Archive) -> None:
     index.search(a_query(some), 5)
     index.search(Scorer(a_query(some) * 2), 5)
     assert before == {name: len(getattr(kernels, name).signatures) for name in before}
+
+
+def test_kernels_are_compiled_where_nothing_can_be_kept() -> None:
+    code = (
+        "import numpy as np\n"
+        "from numba.core.caching import CompileResultCacheImpl\n"
+        "CompileResultCacheImpl._locator_classes = []\n"
+        "from workbench.search.engines.flat import flat_distances\n"
+        "print(flat_distances(np.array([[3], [0]], np.uint8), np.array([1], np.uint8)).tolist())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[1, 1]"

@@ -1,4 +1,4 @@
-"""The loops that search spends its time in, compiled when first called; none allocates, starts threads or raises.
+"""The loops that search spends its time in, compiled when first called and kept; none allocates, starts threads or raises.
 
 Every kernel lets go of the interpreter and works on the rows it is given: `threads.in_slices` calls it from two threads.
 The best k are kept in a heap of keys, uint64: how bad a tile is, then its number; so of equal tiles the first wins, and
@@ -7,6 +7,7 @@ the answer does not depend on the order in which rows are read.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,18 @@ _1, _2, _3, _4, _8 = (np.uint64(shift) for shift in (1, 2, 3, 4, 8))
 _SIGN = np.uint32(1 << 31)
 _INFINITE = np.uint32(0x7F800000)
 _INSIDE = {"reassoc", "contract", "nsz", "arcp"}  # sums may be reordered; NaN and infinity keep their meaning
+
+
+def _kernel(**options: Any) -> Callable[[Any], Any]:
+    """Compile a function when it is first called, and keep what was compiled beside it, or in the user's own cache folder."""
+
+    def compiled(function: Any) -> Any:
+        try:
+            return njit(nogil=True, cache=True, **options)(function)
+        except RuntimeError:  # neither can be written
+            return njit(nogil=True, **options)(function)
+
+    return compiled
 
 
 @intrinsic
@@ -43,7 +56,7 @@ def _half(_: Any, word: Any) -> Any:
     return types.float32(types.uint16), code
 
 
-@njit(nogil=True)
+@_kernel()
 def _keep(heap, key):  # type: ignore[no-untyped-def]
     """Put a key in place of a heap's greatest, which it must be less than."""
     place, size = 0, len(heap)
@@ -60,7 +73,7 @@ def _keep(heap, key):  # type: ignore[no-untyped-def]
     heap[place] = key
 
 
-@njit(nogil=True)
+@_kernel()
 def scan(codes, first, numbers, allowed, query, heap):  # type: ignore[no-untyped-def]
     """Keep the codes nearest to a query.
 
@@ -85,7 +98,7 @@ def scan(codes, first, numbers, allowed, query, heap):  # type: ignore[no-untype
                 bound = heap[0] >> _LOW
 
 
-@njit(nogil=True)
+@_kernel()
 def scan_some(codes, rows, numbers, query, heap):  # type: ignore[no-untyped-def]
     """Like `scan`, for some ``rows`` of the codes, (m,), whose ``numbers`` are (m,)."""
     bound = heap[0] >> _LOW
@@ -101,7 +114,7 @@ def scan_some(codes, rows, numbers, query, heap):  # type: ignore[no-untyped-def
                 bound = heap[0] >> _LOW
 
 
-@njit(nogil=True)
+@_kernel()
 def distances(codes, query, out):  # type: ignore[no-untyped-def]
     """Write the Hamming distances of codes (n, words) to a query (words,) to ``out``, uint16 (n,)."""
     for row in range(len(codes)):
@@ -111,7 +124,7 @@ def distances(codes, query, out):  # type: ignore[no-untyped-def]
         out[row] = distance
 
 
-@njit(nogil=True)
+@_kernel()
 def nearest(codes, centres, chosen, room):  # type: ignore[no-untyped-def]
     """Write the row of the nearest centre of each code, the first of equal ones, to ``chosen``, uint32 (n,).
 
@@ -138,7 +151,7 @@ def nearest(codes, centres, chosen, room):  # type: ignore[no-untyped-def]
         chosen[row] = best & np.uint64(0xFFFFFFFF)
 
 
-@njit(nogil=True)
+@_kernel()
 def count_bits(codes, chosen, counts):  # type: ignore[no-untyped-def]
     """Add the bits of codes, uint8 (n, bytes), to the ``counts``, int32 (m, bits), of the centres they are nearest to."""
     for row in range(len(codes)):
@@ -148,7 +161,7 @@ def count_bits(codes, chosen, counts):  # type: ignore[no-untyped-def]
                 counts[centre, 8 * byte + bit] += (codes[row, byte] >> (7 - bit)) & 1
 
 
-@njit(nogil=True)
+@_kernel()
 def place_in_lists(chosen, ends, positions, order):  # type: ignore[no-untyped-def]
     """Sort tiles by list, in their own order within one: a counting sort.
 
@@ -165,7 +178,7 @@ def place_in_lists(chosen, ends, positions, order):  # type: ignore[no-untyped-d
         order[place] = number
 
 
-@njit(nogil=True, fastmath=_INSIDE)
+@_kernel(fastmath=_INSIDE)
 def cosines(raw, mean, inverse_scale, weights, bias, out):  # type: ignore[no-untyped-def]
     """Write weights . (raw - mean) / scale, the latter brought to unit length, plus a bias, to ``out``, float32 (n,).
 
@@ -186,7 +199,7 @@ def cosines(raw, mean, inverse_scale, weights, bias, out):  # type: ignore[no-un
         out[row] = product / max(np.sqrt(square), np.float32(1e-9)) + bias
 
 
-@njit(nogil=True)
+@_kernel()
 def add_bits(codes, planes, zero, step, bias, out):  # type: ignore[no-untyped-def]
     """Write bias + step * the sum of the weights of set bits to ``out``, float32 (n,).
 
@@ -220,7 +233,7 @@ def add_bits(codes, planes, zero, step, bias, out):  # type: ignore[no-untyped-d
         out[row] = bias + step * np.float32(np.int64(total) - zero * np.int64(ones))
 
 
-@njit(nogil=True)
+@_kernel()
 def keep_highest(words, first, numbers, heap):  # type: ignore[no-untyped-def]
     """Keep the rows with the highest scores; what is not a number comes last.
 
@@ -243,7 +256,7 @@ def keep_highest(words, first, numbers, heap):  # type: ignore[no-untyped-def]
                 _keep(heap, key)
 
 
-@njit(nogil=True)
+@_kernel()
 def scan_lists(codes, order, starts, allowed, lists, query, heap):  # type: ignore[no-untyped-def]
     """Like `scan`, for the rows of some ``lists``, int64 (m,), each from ``starts[list]`` to ``starts[list + 1]``."""
     for place in range(len(lists)):
