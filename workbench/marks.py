@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,14 @@ class Marks:
             self._refresh()
             marked = [number for number, marks in self._by_tile.items() if class_name is None or class_name in marks]
         return np.array(sorted(marked), np.int64)
+
+    def values(self, class_name: str, numbers: Iterable[int] | None = None) -> dict[int, int]:
+        """Tile -> +1 or -1, of the tiles (of all, or of some) that are labelled for a class."""
+        with self._lock:
+            self._refresh()
+            asked = self._by_tile if numbers is None else numbers
+            marks = ((number, self._by_tile.get(number, {})) for number in asked)
+            return {number: found[class_name] for number, found in marks if class_name in found}
 
     def tiles(self, class_name: str | None, count: int) -> NDArray[np.bool_]:
         """Which of ``count`` tiles are labelled for a class (any class when None), bool (count,)."""

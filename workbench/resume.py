@@ -36,6 +36,9 @@ class Resumed:
         kind: of the scorer, in words.
         numbers: tiles of the hits, best first.
         scores: of the hits; empty when nothing ranked them.
+        queue: that the hits are, by name; empty for all there are.
+        remarks: on cards: tile -> words, value of its label then, whether it warns.
+        answers: class -> tiles of the answer, as chosen.
         page: shown, from 0.
         selected: tile that keys act on, -1 for none.
         class_name: that is being looked for.
@@ -55,6 +58,9 @@ class Resumed:
     kind: str = ""
     numbers: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    queue: str = ""
+    remarks: dict[str, list[Any]] = field(default_factory=dict)
+    answers: dict[str, int] = field(default_factory=dict)
     page: int = 0
     selected: int = -1
     class_name: str = ""
@@ -138,6 +144,12 @@ def _check(state: Resumed, archive: Archive) -> None:
         if vector and (len(values) != archive.manifest.dim or not np.isfinite(values).all()):
             raise ValueError("a vector does not fit the archive")
     chosen = [state.selected] if state.selected != -1 else []
+    chosen += [int(number) for number in state.remarks]
+    kinds = [[type(part) for part in remark] for remark in state.remarks.values()]
+    if any(kind != [str, int, bool] for kind in kinds) or any(
+        type(count) is not int for count in state.answers.values()
+    ):
+        raise ValueError("a remark or an answer is none")
     if not all(type(number) is int and 0 <= number < len(archive) for number in [*state.numbers, *chosen]):
         raise ValueError("a hit is no tile of the archive")
     if len(state.scores) != (len(state.numbers) if state.weights else 0):

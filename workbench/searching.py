@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,8 @@ from workbench.state import PAGE
 from workbench.tile_map import MOST_RANKED
 
 Allowed = Where | NDArray[np.bool_] | NDArray[np.integer[Any]]
+Outline = tuple[int, BaseGeometry]
+"""Position of a raster, and a place on it in pixels."""
 _SCORED_AT_ONCE = 1 << 18
 """Tiles whose scores are all computed for the hits as for the map: in a few ms. Of more, those for the map come later."""
 _OUTLINES_USED = 100
@@ -42,6 +45,8 @@ class Searching(Looking):
     def __init__(self, archive: Archive, store: LabelStore, kept: Path | None) -> None:
         super().__init__(archive, store, kept)
         self.index = Index(archive)
+        self._scored: tuple[Scorer | None, NDArray[np.float32]] = (None, np.empty(0, np.float32))
+        self._taught: tuple[Scorer | None, frozenset[str]] = (None, frozenset())
 
     def search(
         self,
@@ -132,8 +137,7 @@ class Searching(Looking):
         """
         with self._lock:
             name = class_name or self.class_name
-            positives, negatives = self._examples(name, 1), self._examples(name, -1)
-            scorer = refine(positives, negatives, self.index, query=self._query_vector)
+            scorer = self._learn(name)
             hits = self._rank(scorer, k, where, one_per_object)
             said = f"{len(hits)} hits for {name or 'the query'} by {scorer.kind}.{self._notes(where)}"
             query = self.query if self._query_vector is not None else ""
@@ -182,7 +186,7 @@ class Searching(Looking):
             hits = self.index.search(scorer, k, where, one_per_object=one_per_object)
             self._show_heat(scorer, hits)
             return hits
-        scores = self.index.scores(scorer)
+        scores = self._scores(scorer)
         hits = self.index.top(scores, k, where, one_per_object=one_per_object)
         self.layers.set_scores(scores)
         return hits if scorer.is_descriptor else replace(hits, scored_by="linear")
@@ -194,6 +198,27 @@ class Searching(Looking):
         else:
             self.layers.set_scores(partial(self.index.scores, scorer))
 
+    def _scores(self, scorer: Scorer) -> NDArray[np.float32]:
+        """The score of every tile, (n,); those of the last scorer are kept."""
+        known, scores = self._scored
+        if known is not scorer:
+            scores = self.index.scores(scorer)
+            self._scored = scorer, scores
+        return scores
+
+    def _learn(self, class_name: str) -> Scorer:
+        """A scorer of the labels of a class and of the query."""
+        learned = frozenset(label.id for label in self.store.labels(class_name)) if class_name else frozenset()
+        positives, negatives = self._examples(class_name, 1), self._examples(class_name, -1)
+        scorer = refine(positives, negatives, self.index, query=self._query_vector)
+        self._taught = scorer, learned
+        return scorer
+
+    def _learned(self, scorer: Scorer) -> frozenset[str]:
+        """Ids of the labels that a scorer learned from."""
+        taught, learned = self._taught
+        return learned if taught is scorer else frozenset()
+
     def _show_hits(self, scorer: Scorer | None, hits: Hits, said: str, **more: Any) -> None:
         self.set_state(
             engine=self.engine if scorer is None else self.index.engine_text,
@@ -204,11 +229,27 @@ class Searching(Looking):
             hovered=-1,
             layers_version=self.layers_version + 1,
             status=said,
-            **more,
+            **{"queue": "", "remarks": {}, **more},
         )
 
     def _examples(self, class_name: str, value: int) -> NDArray[np.float32]:
-        labels = [label for label in self.store.labels(class_name) if label.value == value] if class_name else []
+        """Descriptors of what is labelled so, (m, dim): those of tiles first."""
+        return self._described(*self._labelled_places(class_name, value))
+
+    def _described(self, tiles: Sequence[int], outlines: Sequence[Outline]) -> NDArray[np.float32]:
+        """Descriptors of tiles, then of outlines, (m, dim)."""
+        drawn = [self.places.descriptor(*place) for place in outlines]
+        shape = -1, self.archive.manifest.dim
+        return np.concatenate(
+            [self.archive.examples_of(tiles).reshape(shape), np.array(drawn, np.float32).reshape(shape)]
+        )
+
+    def _labelled_places(
+        self, class_name: str, value: int, among: Collection[str] | None = None
+    ) -> tuple[list[int], list[Outline]]:
+        """Tiles that are labelled so (among some labels, by id), and at most 100 outlines that are none."""
+        labels = self.store.labels(class_name) if class_name else ()
+        labels = tuple(label for label in labels if label.value == value and (among is None or label.id in among))
         found = [self.places.pixels(label.place.raster, label.place.geometry, label.place.crs) for label in labels]
         here = [place for place in found if place is not None]
         numbers = [self.places.tile_of(*place) for place in here]
@@ -217,8 +258,4 @@ class Searching(Looking):
         if len(outlines) > _OUTLINES_USED:
             chosen = np.random.default_rng(0).choice(len(outlines), _OUTLINES_USED, replace=False)
             outlines = [outlines[place] for place in chosen]
-        drawn = [self.places.descriptor(*place) for place in outlines]
-        shape = -1, self.archive.manifest.dim
-        return np.concatenate(
-            [self.archive.examples_of(tiles).reshape(shape), np.array(drawn, np.float32).reshape(shape)]
-        )
+        return tiles, outlines

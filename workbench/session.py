@@ -9,17 +9,18 @@ from typing import Any
 import geopandas as gpd
 from shapely.geometry.base import BaseGeometry
 
+from workbench.asking import Asking
 from workbench.descriptors.archive import Archive, open_archive
 from workbench.errors import QueryInvalid, WorkbenchError
 from workbench.labels.store import LabelStore
 from workbench.resume import Resumed, read_state, state_path, unpack
+from workbench.scorers import Scorers
 from workbench.search.index import Hits
 from workbench.search.query import tile_at
-from workbench.searching import Searching
-from workbench.state import PAGE, STRETCHES, TOOLS
+from workbench.state import PAGE, QUEUES, STRETCHES, TOOLS
 from workbench.teaching import Labelled, polygons_path
 
-__all__ = ["PAGE", "STRETCHES", "TOOLS", "Archive", "Labelled", "Session"]
+__all__ = ["PAGE", "QUEUES", "STRETCHES", "TOOLS", "Archive", "Labelled", "Session"]
 
 log = logging.getLogger(__name__)
 ON_SCREEN = 200
@@ -27,7 +28,7 @@ ON_SCREEN = 200
 _TOOL_VALUES = {"positive": 1, "negative": -1, "unlabel": 0}
 
 
-class Session(Searching):
+class Session(Scorers, Asking):
     """One piece of work on an archive: the state that views show, and every verb that changes it.
 
     Every verb may be called from any thread; one lock guards the state. A verb that fails raises and changes nothing.
@@ -124,6 +125,7 @@ class Session(Searching):
     def close(self) -> None:
         """Stop background work and let go of every observer."""
         self.jobs.close()
+        self._estimating.close()
         self.unobserve_all()
 
     def _resume(self, state: Resumed) -> None:
@@ -132,8 +134,12 @@ class Session(Searching):
         self._query_vector = unpack(state.query_vector) if state.query_vector else None
         values: dict[str, Any] = {
             name: getattr(state, name)
-            for name in ("query", "query_ring", "page", "selected", "class_name", "map_view", "shown")
+            for name in ("query", "query_ring", "page", "selected", "class_name", "map_view", "shown", "answers")
         }
+        values["queue"] = state.queue if state.queue in QUEUES else ""
+        values["remarks"] = {int(number): tuple(remark) for number, remark in state.remarks.items()}
+        # What it learned from was not kept: at most what is labelled now.
+        self._taught = scorer, frozenset(label.id for label in self.store.labels(state.class_name))
         values |= {"scorer": scorer, "hits": state.hits(self.archive)}
         if scorer is not None:
             self._show_heat(scorer, values["hits"])

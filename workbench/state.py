@@ -6,8 +6,9 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import geopandas as gpd
@@ -21,6 +22,7 @@ from workbench.jobs import Job, Jobs, Progress
 from workbench.layers import HEAT, IMAGERY, LABELS, POLYGONS, PREDICTION
 from workbench.resume import Resumed, pack, write_state
 from workbench.search.index import Hits, Scorer
+from workbench.search.stopping import Estimate
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -29,10 +31,22 @@ PAGE = 20
 """Cards on a page."""
 TOOLS = ("search", "positive", "negative", "unlabel", "complete")
 """What a click or an outline on the map does."""
+QUEUES = {
+    "similar": "most similar",
+    "uncertain": "most uncertain",
+    "diverse": "most varied",
+    "mistakes": "likely mistakes",
+    "audit": "audit",
+    "disagreement": "U-Net and scorer disagree",
+}
+"""What can be shown to be marked next, and its name in words."""
+Remark = tuple[str, int, bool]
+"""What is said on a tile's card as long as its label of the class is what it was (+1, -1, or 0 for none); whether it warns."""
+NO_REMARKS: Mapping[int, Remark] = MappingProxyType({})
 STRETCHES = ("as searched", "2-98 %", "full range")
 # What is selected is kept with the rest, but an arrow key alone is not worth a file.
 _KEPT = {"query", "query_ring", "scorer", "hits", "page", "class_name", "map_view", "shown", "opacity", "stretch"}
-_KEPT |= {"model", "prediction"}
+_KEPT |= {"model", "prediction", "queue", "remarks", "answers"}
 _PROGRESS_S = 0.2
 _OPACITY = {HEAT: 0.55, PREDICTION: 0.6}
 
@@ -46,6 +60,10 @@ class State(traitlets.HasTraits):
         engine: how the archive is searched, in words; empty before that is known.
         query: where the search started, in words.
         query_ring: outline of the example, [[lat, lon], ...]; empty without one on earth.
+        queue: which of `QUEUES` the hits are; empty when they are all there are.
+        remarks: what is said on the cards of some tiles, by number.
+        answers: class name -> how many of the best tiles are the answer that is judged; by the marks where none is given.
+        estimates: how far the search for the class is, by number of labels, oldest first.
         page: of the hits that is shown, from 0.
         selected: tile that keys act on; -1 for none.
         hovered: tile under the pointer, on a card or on the map; -1 for none.
@@ -74,6 +92,10 @@ class State(traitlets.HasTraits):
     engine = traitlets.Unicode()
     query = traitlets.Unicode()
     query_ring: traitlets.List[list[float]] = traitlets.List()
+    queue = traitlets.Unicode()
+    remarks: traitlets.Dict[int, Remark] = traitlets.Dict()
+    answers: traitlets.Dict[str, int] = traitlets.Dict()
+    estimates: traitlets.List[Estimate] = traitlets.List()
     page = traitlets.Int()
     selected = traitlets.Int(-1)
     hovered = traitlets.Int(-1)
@@ -196,6 +218,9 @@ class State(traitlets.HasTraits):
             kind="" if scorer is None else scorer.kind,
             numbers=[hit.number for hit in self.hits],
             scores=[] if scorer is None else [hit.score for hit in self.hits],
+            queue=self.queue,
+            remarks={str(number): list(remark) for number, remark in self.remarks.items()},
+            answers=dict(self.answers),
             page=self.page,
             selected=self.selected,
             class_name=self.class_name,

@@ -240,7 +240,7 @@ class Teaching(State):
     def show_map(self, prediction: Path, polygons: gpd.GeoDataFrame | None) -> None:
         """Show a probability map and the polygons outlined in it."""
         colours = {known.name: known.colour for known in self.store.classes}
-        self.layers.set_prediction(_rasters(prediction), colours)
+        self.layers.set_prediction(rasters_of(prediction), colours)
         self.layers.set_polygons(polygons, colours)
         self.set_state(prediction=prediction, polygons=polygons, layers_version=self.layers_version + 1)
 
@@ -249,7 +249,7 @@ class Teaching(State):
         from workbench.segmentation.predict import predict
 
         predict(self.archive.imagery, model, out, progress=progress)
-        rasters = _rasters(out)
+        rasters = rasters_of(out)
         progress.begin("outlining", len(rasters), "rasters")
         frames = []
         for raster in rasters:
@@ -332,7 +332,8 @@ def stamp() -> str:
     return f"{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def _rasters(prediction: Path) -> list[Path]:
+def rasters_of(prediction: Path) -> list[Path]:
+    """The files of a probability map: itself, or those in its folder."""
     return sorted(prediction.glob("*.tif")) if prediction.is_dir() else [prediction]
 
 

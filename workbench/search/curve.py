@@ -6,15 +6,17 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from workbench.errors import QueryInvalid
 from workbench.files import atomic_write, write_json
 from workbench.search.stopping import Estimate, Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Row = dict[str, float | int | None]
 _MEASURES = ("precision", "recall", "count", "area")
@@ -30,8 +32,24 @@ def rows_of(estimates: Sequence[Estimate]) -> list[Row]:
     return [_row(one) for one in estimates]
 
 
-def write_curve(estimates: Sequence[Estimate], path: Path | str) -> Path:
-    """Write estimates as ``.csv`` or ``.json``, one row each; what was there is replaced, whole or not at all.
+def estimates_of(rows: Sequence[Row]) -> list[Estimate]:
+    """The estimates that rows of `rows_of` were made of.
+
+    Raises:
+        ValueError: a row is none, or a number is missing or no number.
+    """
+    return [_estimate(row) for row in rows]
+
+
+def write_curve(estimates: Sequence[Estimate], path: Path | str, *, area_unit: str = "m²") -> Path:
+    """Write estimates as ``.csv`` or ``.json``, one row each, or as the figure of `draw_curve`, ``.png``.
+
+    What was there is replaced, whole or not at all.
+
+    Args:
+        estimates: in the order they were made.
+        path: its ending chooses the format.
+        area_unit: of the areas, for the figure.
 
     Raises:
         QueryInvalid: the file has another ending, or there are no estimates.
@@ -46,8 +64,12 @@ def write_curve(estimates: Sequence[Estimate], path: Path | str) -> Path:
         table.writerows(rows)
         with atomic_write(path) as aside:
             aside.write_text(text.getvalue(), encoding="utf-8", newline="")
+    elif path.suffix == ".png":
+        figure = draw_curve(estimates, area_unit=area_unit)
+        with atomic_write(path) as aside:
+            figure.savefig(aside, dpi=150)
     else:
-        raise QueryInvalid(f"{path.name} is neither .csv nor .json. Give it one of these endings.")
+        raise QueryInvalid(f"{path.name} is neither .csv nor .json nor .png. Give it one of these endings.")
     return path
 
 
@@ -61,6 +83,9 @@ def draw_curve(estimates: Sequence[Estimate], *, area_unit: str = "m²") -> Figu
     Raises:
         QueryInvalid: there are no estimates.
     """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
     estimates = _some(estimates)
     has_area = any(one.area is not None for one in estimates)
     figure = Figure(figsize=(11 if has_area else 7.5, 3.4), layout="constrained")
@@ -106,6 +131,32 @@ def _row(one: Estimate) -> Row:
         for end in ("low", "middle", "high"):
             row[f"{measure}_{end}"] = None if interval is None else getattr(interval, end)
     return row
+
+
+def _estimate(row: Row) -> Estimate:
+    try:
+        found = {name: _interval(row, name) for name in _MEASURES}
+        whole = {name: row[name] for name in ("labels", "audited", "answered")}
+        threshold = row["threshold"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"an estimate lacks a part ({error})") from error
+    area = found.pop("area")
+    if not all(type(value) is int for value in whole.values()) or not _is_number(threshold) or None in found.values():
+        raise ValueError("a part of an estimate is no number")
+    return Estimate(**whole, threshold=float(threshold), **found, area=area)  # type: ignore[arg-type]
+
+
+def _interval(row: Row, measure: str) -> Interval | None:
+    ends = [row[f"{measure}_{end}"] for end in ("low", "middle", "high")]
+    if ends == [None] * 3:
+        return None
+    if not all(map(_is_number, ends)):
+        raise ValueError(f"{measure} is no interval")
+    return Interval(*(float(end) for end in ends))  # type: ignore[arg-type]
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and bool(np.isfinite(value))  # type: ignore[call-overload]
 
 
 def _some(estimates: Sequence[Estimate]) -> Sequence[Estimate]:

@@ -16,6 +16,7 @@ from workbench.search.refinement.pool import Pool, direction, pool_of_index, poo
 
 Method = Literal["auto", "nearest", "rocchio", "logistic", "spread"]
 METHODS: tuple[Method, ...] = ("auto", "nearest", "rocchio", "logistic", "spread")
+C = 3.0
 _PULLED = 20.0
 
 
@@ -26,7 +27,7 @@ def refine(
     *,
     query: NDArray[np.float32] | None = None,
     method: Method = "auto",
-    c: float = 3.0,
+    c: float = C,
     seed: int = 0,
 ) -> Scorer:
     """Learn a scorer from labelled descriptors.
@@ -84,10 +85,15 @@ def refine(
     if len(lesson.shares):
         used += f", {len(lesson.shares)} likely"
     marks = len(positives) + len(negatives) - 1
-    regressed = marks**2 / (marks**2 + _PULLED)
+    regressed = regressed_share(marks)
     pulled = expand(toward, pool.all)[0] * np.linalg.norm(learned.weights)
     weights = regressed * learned.weights + (1 - regressed) * pulled
     return Scorer(weights.astype(np.float32), learned.bias, f"logistic regression, {used}")
+
+
+def regressed_share(marks: int) -> float:
+    """How much the regression's direction counts against that of the examples pulled together, 0 to 1."""
+    return marks**2 / (marks**2 + _PULLED)
 
 
 def _counted(positives: NDArray[np.float32], negatives: NDArray[np.float32]) -> str:

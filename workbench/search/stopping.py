@@ -33,6 +33,7 @@ from workbench.search.audit import Audit, Ranking, Strata
 
 SURE = 0.9
 _DRAWS = 4000
+_FIRST = 20
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,32 @@ def likely_threshold(audit: Audit, ranking: Ranking) -> float:
     scores = np.asarray(ranking.scores, np.float64)
     likely = scores[np.nan_to_num(chances) >= 0.5]
     return float(likely.min()) if len(likely) else float(np.nextafter(np.nanmax(scores), np.inf))
+
+
+def marked_threshold(scores: NDArray[np.floating], numbers: NDArray[np.int64], said: NDArray[np.bool_]) -> float:  # type: ignore[type-arg]
+    """The score that parts right marks from wrong ones best, for want of an audit: both kinds of mistakes weigh the same.
+
+    That is where Youden's (1950) index is highest, half way between two marks. Where nothing is marked wrong it is the
+    lower quartile of the right marks; where nothing is marked right, the twentieth best score.
+
+    Args:
+        scores: of all tiles, (n,); at least one of them finite.
+        numbers: of the marked tiles, (m,).
+        said: whether each is right, (m,).
+    """
+    finite = np.isfinite(scores[numbers])
+    marks, right = np.asarray(scores[numbers][finite], np.float64), said[finite]
+    if not right.any():
+        there = scores[np.isfinite(scores)]
+        place = min(_FIRST, len(there)) - 1
+        return float(-np.partition(-there, place)[place])
+    if right.all():
+        return float(np.quantile(marks, 0.25))
+    order = np.argsort(-marks, kind="stable")
+    marks, right = marks[order], right[order]
+    index = np.cumsum(right) / right.sum() - np.cumsum(~right) / (~right).sum()
+    best = int(np.argmax(index))
+    return float(marks[best] + marks[min(best + 1, len(marks) - 1)]) / 2
 
 
 def _unlearned(
