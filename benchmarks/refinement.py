@@ -2,9 +2,11 @@
 
     python benchmarks/refinement.py --images ucmerced --encoder mobilenet_v2:mobilenet_v2.pth --orientations 8 \
         --rounds 5 --per-round 10 --cache cache/ --json refinement.json
+    python benchmarks/refinement.py --scene DIR --json scene.json     (paints the bundled scene; its truth are the classes)
 
-Half of the images of each class, drawn by the seed, are never shown and are the only ones scored: scoring the shrinking
-rest of the shown half would reward a bad queue. From each of three queries a class the analyst marks ten tiles a round.
+Half of the images of each class (of the scene: half of its blocks of four by four tiles), drawn by the seed, are never shown
+and are the only ones scored: scoring the shrinking rest of the shown half would reward a bad queue. From each of three
+queries a class the analyst marks ten tiles a round.
 `scorers`: all methods get the same marks, the next ten of the ranking by the bare query. `sessions`: each method's marks are
 the next ten of its own ranking; the workbench's are ten of the next twenty, unlike each other (`--choice 1`: the very next).
 Round 0 is the bare query; of `--rounds 5`, round 5 has 50 marks. A share of the marks may
@@ -14,6 +16,8 @@ be flipped: the same tiles for all methods, and the query never. Descriptors are
 sessions, of the precision at 20 there, of the positives among the marks, and of the seconds for a fit and a ranking.
 `mistakes`: of the workbench's marks after the last round, how many were flipped, and the share of those in the first tenth of
 the likely mistakes.
+`classes`: of the workbench without flipped marks, how often each class occurs in the held half, and the precision at 50 there
+by round.
 `differences`: mAP of `workbench` less that of each other method, paired by query, with its interval.
 """
 
@@ -21,12 +25,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from baselines import BASELINES
 from class_folders import describe_chips, find_images, image_options, named_encoder
 from retrieval import as_text
-from simulated import PROTOCOLS, Collection, Marks, Method, Plan, Scores, Table, halve, interval, play_all
+from scene_tiles import scene_tiles
+from simulated import PROTOCOLS, Collection, Half, Marks, Method, Plan, Scores, Table, halve, interval, play_all
 
 from workbench.files import write_json
 from workbench.search.refine import refine
@@ -50,11 +56,12 @@ METHODS: dict[str, Method] = {**BASELINES, OWN: workbench}
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = parsed(arguments)
-    collection = from_folders(given)
+    collection = from_folders(given) if given.images else from_scene(given)
     halves = [halve(collection, given.queries, given.seed + number) for number in range(given.seeds)]
     rows: list[Row] = []
     differences: list[Row] = []
     mistakes: list[Row] = []
+    classes: list[Row] = []
     for protocol in given.protocols:
         for flipped in given.flipped:
             plan = Plan(given.rounds, given.per_round, flipped)
@@ -66,21 +73,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for name, table in tables.items():
                 rows += rows_of(table, {**about, "method": name, "flipped": flipped})
             differences += differences_of(tables, {**about, "flipped": flipped})
+            if not flipped and OWN in tables:
+                classes += classes_of(tables[OWN], halves, collection.names, about)
             if flipped and OWN in tables:
                 mistakes.append({**about, "flipped": flipped} | mistakes_of(tables[OWN]))
-    for name, table in (("rows", rows), ("differences", differences), ("mistakes", mistakes)):
+    found = {"rows": rows, "classes": classes, "differences": differences, "mistakes": mistakes}
+    for name, table in found.items():
         print(f"\n{name}\n{as_text(table)}")
     if given.json:
         sessions = sum(len(half.queries) for half in halves)
         data = {"tiles": len(collection.raw), "classes": len(collection.names), "sessions": sessions}
         protocol = {"queries": given.queries, "per_round": given.per_round, "seeds": given.seeds, "seed": given.seed}
         encoder = {"encoder": given.encoder.partition(":")[0], "orientations": given.orientations}
-        found = {"rows": rows, "differences": differences, "mistakes": mistakes}
         write_json(given.json, {**found, "data": data, "protocol": {**protocol, **encoder}})
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = image_options(__doc__, required=True)
+    parser = image_options(__doc__, required=False)
+    parser.add_argument("--scene", type=Path, help="folder for the bundled scene and its archive, instead of images")
+    parser.add_argument("--scene-size", type=int, default=6144)
+    parser.add_argument("--tile", type=int, default=128, help="of the scene")
+    parser.add_argument("--stride", type=int, default=64, help="of the scene's tiles")
     parser.add_argument("--encoder", default="aerial", metavar="NAME[:WEIGHTS]")
     parser.add_argument("--orientations", type=int, default=1, choices=(1, 4, 8))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
@@ -93,7 +106,18 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--flipped", nargs="+", type=float, default=[0.0, 0.1, 0.2], help="chances of a wrong mark")
     parser.add_argument("--queries", type=int, default=3, help="of each class")
     parser.add_argument("--seeds", type=int, default=3, help="how many splits, each with queries of its own")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    if (given.images is None) == (given.scene is None):
+        parser.error("give --images or --scene")
+    return given
+
+
+def from_scene(given: argparse.Namespace) -> Collection:
+    """Tiles of the bundled scene; their classes are what is painted there."""
+    encoder = named_encoder(given.encoder, given.orientations)
+    return scene_tiles(
+        given.scene, encoder, size=given.scene_size, tile=given.tile, stride=given.stride, seed=given.seed
+    )
 
 
 def from_folders(given: argparse.Namespace) -> Collection:
@@ -119,6 +143,22 @@ def rows_of(table: Table, about: Row) -> list[Row]:
             "seconds": table.mean("seconds")[number],
         }
         found.append({**about, "round": number} | {name: round(float(v), _FINENESS) for name, v in measures.items()})
+    return found
+
+
+def classes_of(table: Table, halves: Sequence[Half], names: Sequence[str], about: Row) -> list[Row]:
+    """Precision at 50 of each class by round, and how common it is in the halves that are scored."""
+    number_of = np.array([number for half in halves for number, _ in half.queries])
+    precision = np.array([played.p_at_50 for played in table.played])
+    held = np.concatenate([half.truth_held for half in halves], axis=1)
+    found = []
+    for number in np.unique(number_of).tolist():
+        rounds = {
+            f"p_at_50_{r}": round(float(v), _FINENESS) for r, v in enumerate(precision[number_of == number].mean(0))
+        }
+        common: Row = {"base_rate": round(float(held[number].mean()), _FINENESS)}
+        common["positives"] = round(int(held[number].sum()) / len(halves))
+        found.append({**about, "class": names[number], **common, **rounds})
     return found
 
 

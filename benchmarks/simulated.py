@@ -17,7 +17,7 @@ from workbench.search.refinement.picking import pick_unlike
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 PROTOCOLS = ("scorers", "sessions")
-_AT = 20
+_AT = (20, 50)
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ class Played:
 
     average_precision: NDArray[np.float64]
     p_at_20: NDArray[np.float64]
+    p_at_50: NDArray[np.float64]
     positives_found: NDArray[np.float64]
     seconds: NDArray[np.float64]
     marks: Marks
@@ -163,7 +164,8 @@ def play(half: Half, method: Method, query: tuple[int, int], plan: Plan, protoco
         seconds = perf_counter() - began
         ranking = rank(np.asarray(scores(half.held), np.float64)[None], half.truth_held[target][None])
         found = truth[marks.rows].sum()
-        measures.append((average_precision(ranking)[0], precision_at(ranking, _AT)[0], found, seconds))
+        precisions = (precision_at(ranking, k)[0] for k in _AT)
+        measures.append((average_precision(ranking)[0], *precisions, found, seconds))
         if number < plan.rounds:
             if protocol == "scorers":
                 fresh = next_best(bare, marks, plan.per_round)

@@ -13,9 +13,11 @@ from sklearn.metrics import average_precision_score
 from small_archives import MeanColour, small_imagery
 from small_rasters import patchwork, write_raster
 
+from workbench.descriptors.archive import Archive, open_archive
 from workbench.descriptors.build import build_archive
 from workbench.descriptors.dense import encode_alone
 from workbench.descriptors.encoders import load_encoder
+from workbench.imagery.opening import open_imagery
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 NAMED = ["encoder", "path", "code", "bits", "orientations", "rerank"]
@@ -33,6 +35,7 @@ def _scripts_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
         "ranking",
         "refinement",
         "retrieval",
+        "scene_tiles",
         "simulated",
         "stopping",
     ):
@@ -219,6 +222,32 @@ def test_refinement_is_measured_by_round_method_and_share_of_wrong_marks(tmp_pat
     assert len(bare) == 1  # neither marks nor mistakes change it
     assert {row["positives_found"] for row in rows if row["round"] == 0} == {0}
     assert {row["than"] for row in found["differences"]} == methods - {"workbench"}
+
+
+def test_the_scenes_tiles_are_of_what_is_painted_there_and_share_no_pixel_across_blocks(tmp_path: Path) -> None:
+    import refinement
+
+    out, folder = tmp_path / "refinement.json", tmp_path / "scene"
+    size = ["--scene-size", "1024", "--tile", "64", "--stride", "32"]
+    few = ["--encoder", "texture", "--rounds", "1", "--seeds", "1", "--queries", "1", "--flipped", "0", "0.2"]
+    refinement.main(["--scene", str(folder), *size, *few, "--methods", "no_feedback", "workbench", "--json", str(out)])
+    found = json.loads(out.read_text())
+    assert {row["flipped"] for row in found["rows"]} == {0.0, 0.2}
+    assert all(list(row) == REFINED for row in found["rows"])
+    told = {row["class"]: row["base_rate"] for row in found["classes"]}
+    assert "house" in told and all(0 < rate < 0.9 for rate in told.values())
+    mask = open_imagery(folder / "scene_mask.tif")[0]
+    archive = open_archive(next(folder.glob("texture-*")))
+    shares = scene_shares(archive, folder / "scene_mask.tif")
+    for number in (0, len(archive) // 2, len(archive) - 1):
+        window = np.ma.getdata(mask.read(archive.tile(number).window, bands=(0,)))
+        np.testing.assert_allclose(shares[:, number], [(window == value).mean() for value in (1, 7)])
+
+
+def scene_shares(archive: Archive, mask: Path) -> np.ndarray:
+    from scene_tiles import shares
+
+    return shares(archive, mask, [1, 7])
 
 
 def test_the_held_half_is_never_shown_and_methods_see_no_truth_of_it() -> None:
