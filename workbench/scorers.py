@@ -1,14 +1,21 @@
-"""Scorers as things: saved beside the labels, loaded, and used to rank an archive, or only what is new in it."""
+"""Scorers as things: saved beside the labels, loaded, used to rank an archive or what is new in it; and maps of all classes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import geopandas as gpd
+import numpy as np
+
 from workbench.errors import QueryInvalid
+from workbench.jobs import Job, Progress
+from workbench.search.classes import Classes, learn_classes
 from workbench.search.index import Hits
 from workbench.search.renewed import Since
 from workbench.search.saved import SavedScorer, list_scorers, load_scorer, name_scorer, save_scorer, scorer_path
 from workbench.searching import Allowed, Searching
+from workbench.teaching import polygons_path
 
 
 class Scorers(Searching):
@@ -81,3 +88,72 @@ class Scorers(Searching):
             about = {"class_name": saved.class_name} if saved.class_name else {}
             self._show_hits(saved.scorer, hits, said, query=f"the scorer {saved.name}", query_ring=[], **about)
         return hits
+
+    def learn_classes(self, class_names: Sequence[str] | None = None) -> Classes:
+        """One scorer for each class, from what is labelled, with probabilities that can be compared; see `search.classes`.
+
+        Tiles that are marked as not of a class, and as no other, teach what none of them looks like.
+
+        Args:
+            class_names: two or more; all classes with a positive label when None.
+
+        Raises:
+            QueryInvalid: there are fewer than two classes, or one has no positive label here.
+        """
+        counts = self.label_counts()
+        names = [known.name for known in self.classes if counts.get(known.name, (0, 0))[0]]
+        names = names if class_names is None else list(dict.fromkeys(class_names))
+        marks = {name: self._examples(name, 1) for name in names}
+        claimed = {vector.tobytes() for vectors in marks.values() for vector in vectors}
+        denied = np.concatenate(
+            [np.empty((0, self.archive.manifest.dim), np.float32)] + [self._examples(name, -1) for name in names]
+        )
+        others = np.unique(denied[[vector.tobytes() not in claimed for vector in denied]], axis=0)
+        return learn_classes(marks, others, self.archive)
+
+    def class_map(
+        self, path: str | Path, class_names: Sequence[str] | None = None, *, overwrite: bool = False
+    ) -> Job[gpd.GeoDataFrame]:
+        """Map all classes over the whole archive by its descriptors alone, in the background; no U-Net, no imagery is read.
+
+        See `segmentation.class_map.map_classes`. The polygons are shown on the map and are in a GeoPackage beside it.
+
+        Args:
+            path: the GeoTIFF of classes; for several rasters, a folder.
+            class_names: two or more; all classes with a positive label when None.
+            overwrite: replace files that are there.
+
+        Returns:
+            the job; its result are the polygons, with class, mean probability and area in m².
+
+        Raises:
+            QueryInvalid: there are fewer than two classes, or one has no positive label here.
+            Busy: another job is running.
+        """
+        with self._lock:
+            classes = self.learn_classes(class_names)
+            colours = {known.name: known.colour for known in self.classes}
+
+        def work(progress: Progress) -> gpd.GeoDataFrame:
+            from workbench.segmentation.class_map import map_classes
+            from workbench.segmentation.polygons import polygonize_classes, save_polygons, together
+
+            out = Path(path)
+            files = map_classes(self.archive, classes, out, colours=colours, overwrite=overwrite, progress=progress)
+            progress.begin("outlining", len(files), "rasters")
+            frames = []
+            for each in files:
+                frames.append(polygonize_classes(each.classes, each.probability, classes.names))
+                progress.advance()
+            found = together(frames)
+            save_polygons(found, polygons_path(out), overwrite=overwrite, colours=colours)
+            return found
+
+        def show(found: gpd.GeoDataFrame) -> str:
+            self.layers.set_polygons(found, colours)
+            self.set_state(polygons=found, layers_version=self.layers_version + 1)
+            hectares = found.groupby("class")["area_m2"].sum() / 10_000
+            areas = ", ".join(f"{area:,.4g} ha of {name}" for name, area in hectares.items() if np.isfinite(area))
+            return f"Mapped: {areas or 'nothing found'}; polygons in {polygons_path(Path(path)).resolve()}."
+
+        return self.start("class map", work, show)

@@ -11,7 +11,6 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
@@ -245,7 +244,7 @@ class Teaching(State):
         self.set_state(prediction=prediction, polygons=polygons, layers_version=self.layers_version + 1)
 
     def _map(self, model: Path, out: Path, progress: Progress) -> Path:
-        from workbench.segmentation.polygons import polygonize, save_polygons
+        from workbench.segmentation.polygons import polygonize, save_polygons, together
         from workbench.segmentation.predict import predict
 
         predict(self.archive.imagery, model, out, progress=progress)
@@ -255,9 +254,7 @@ class Teaching(State):
         for raster in rasters:
             frames.append(polygonize(raster))
             progress.advance()
-        systems = {frame.crs for frame in frames}
-        alike = frames if len(systems) == 1 else [frame.to_crs("EPSG:4326") for frame in frames if frame.crs]
-        found = alike[0] if len(alike) == 1 else pd.concat(alike, ignore_index=True)
+        found = together(frames)
         colours = {known.name: known.colour for known in self.store.classes}
         path = save_polygons(found, polygons_path(out), overwrite=True, colours=colours)
         self.show_map(out, found)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pyogrio
 import pyproj
 import shapely
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio.features import shapes
 from rasterio.windows import Window
 from shapely import LinearRing, MultiPolygon, Polygon
@@ -21,6 +23,7 @@ from skimage.measure import label
 
 from workbench.errors import PathRefused, ShapeMismatch
 from workbench.files import atomic_write
+from workbench.imagery.cogs import read_values
 from workbench.imagery.opening import open_imagery
 from workbench.imagery.rasters import Raster
 from workbench.labels.styles import style_table
@@ -72,12 +75,52 @@ def polygonize(
     least = _MIN_PIXELS if min_area_m2 is None else min_area_m2 / (width_m * height_m)
     tolerance = _TOLERANCE if simplify_m is None else simplify_m / math.sqrt(width_m * height_m)
     area = raster.window if region is None else region
-    pieces = [piece for block in _blocks(area) for piece in _pieces(raster, block, threshold)]
+    pieces = [piece for block in _blocks(area) for piece in _likely(raster, block, threshold)]
     whole = [piece for piece in _joined(pieces, area) if piece.pixels >= least]
     outlines = [_outline(piece.shape, least, tolerance) for piece in whole]
+    return _frame(raster, whole, outlines, [band.name for band in raster.bands])
+
+
+def polygonize_classes(classes: str | Path, probability: str | Path, names: Sequence[str]) -> gpd.GeoDataFrame:
+    """Outline the classes of a class map, by its pixels' own edges: neighbours touch and none overlap.
+
+    Args:
+        classes: GeoTIFF of `class_map.map_classes`, 0 none of them, 1 and up the classes.
+        probability: its GeoTIFF of the class's probability, on the same grid.
+        names: of the classes, from 1.
+
+    Returns:
+        See `polygonize`; none of them has no polygons. Of imagery without CRS, in pixels of the imagery.
+
+    Raises:
+        RasterUnreadable: a raster cannot be read.
+    """
+    raster = open_imagery(probability)[0]
+
+    def pieces(block: Window) -> Iterator[_Piece]:
+        found, sure = read_values(classes, block), raster.read(block)[0]
+        band = np.where(np.ma.getmaskarray(sure), 0, found).astype(np.int32)
+        return _pieces(band, np.ma.getdata(sure) / STEPS, block)
+
+    whole = _joined([piece for block in _blocks(raster.window) for piece in pieces(block)], raster.window)
+    found = _frame(raster, whole, [_outline(piece.shape, 0, 0) for piece in whole], names)
+    # Without a CRS, polygons are in pixels: in those of the imagery, which are smaller.
+    return found if raster.crs else found.set_geometry(found.affine_transform(raster.transform.to_shapely()))
+
+
+def together(frames: Sequence[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
+    """Polygons of several rasters in one table: in their CRS, or in longitude and latitude where they differ."""
+    systems = {frame.crs for frame in frames}
+    alike = frames if len(systems) == 1 else [frame.to_crs("EPSG:4326") for frame in frames if frame.crs]
+    return alike[0] if len(alike) == 1 else pd.concat(alike, ignore_index=True)
+
+
+def _frame(
+    raster: Raster, whole: Sequence[_Piece], outlines: Sequence[BaseGeometry], names: Sequence[str]
+) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(
         {
-            "class": [raster.bands[piece.band].name for piece in whole],
+            "class": [names[piece.band] for piece in whole],
             "probability": [piece.total / piece.pixels for piece in whole],
             "area_m2": [_area_m2(raster, outline) for outline in outlines],
         },
@@ -133,22 +176,27 @@ class _Piece:
     pixels: int
 
 
-def _pieces(raster: Raster, block: Window, threshold: float) -> Iterator[_Piece]:
-    """The connected pixels of each class inside one block."""
+def _likely(raster: Raster, block: Window, threshold: float) -> Iterator[_Piece]:
+    """The connected pixels of each class that are likely enough, inside one block."""
     values = raster.read(block)
     full = STEPS if raster.dtype == "uint8" else 1
     top = np.ma.getdata(values).max(axis=0)
     shown = (top >= threshold * full) & ~np.ma.getmaskarray(values)[0]
-    if not shown.any():
+    band = np.where(shown, np.ma.getdata(values).argmax(axis=0) + 1, 0).astype(np.int32)
+    return _pieces(band, top / full, block)
+
+
+def _pieces(band: NDArray[np.int32], sure: NDArray[np.floating], block: Window) -> Iterator[_Piece]:  # type: ignore[type-arg]
+    """The connected pixels of each band (counted from 1; 0: nothing) inside one block, by how sure each pixel is."""
+    if not band.any():
         return
-    band = np.where(shown, np.ma.getdata(values).argmax(axis=0) + 1, 0).astype(np.int32)  # 0: nothing
     parts = label(band, background=0, connectivity=1).astype(np.int32)
     pixels = np.bincount(parts.ravel())
-    totals = np.bincount(parts.ravel(), weights=top.ravel()) / full
+    totals = np.bincount(parts.ravel(), weights=sure.ravel())
     bands = np.zeros(len(pixels), np.int32)
     bands[parts.ravel()] = band.ravel()
     place = Affine.translation(block.col_off, block.row_off)
-    for outline, number in shapes(parts, mask=shown, connectivity=4, transform=place):
+    for outline, number in shapes(parts, mask=band > 0, connectivity=4, transform=place):
         part = int(number)
         polygon = Polygon(outline["coordinates"][0], outline["coordinates"][1:])
         yield _Piece(int(bands[part]) - 1, polygon, float(totals[part]), int(pixels[part]))

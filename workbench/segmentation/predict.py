@@ -81,7 +81,7 @@ def predict(
     loaded = load_model(model)
     windows = Windows(window_px, overlap)
     _check(rasters, loaded, window_px, region)
-    targets = _targets(rasters, Path(out), overwrite)
+    targets = target_paths(rasters, Path(out), overwrite)
     names = [item.name for item in loaded.card.classes]
     network = _network(loaded)
     with shown_progress(progress) as shown:
@@ -130,6 +130,37 @@ def write_probability(
                 f"{path} could not be written ({error}). It needs at most {format_bytes(needed)} and "
                 f"{format_bytes(free)} are free. Make room, or choose another disk."
             ) from error
+
+
+def target_paths(rasters: Sequence[Raster], out: Path, overwrite: bool, ending: str = "") -> list[Path]:
+    """Where to write one GeoTIFF for each raster: ``out``, or for several rasters files in that folder.
+
+    Args:
+        rasters: that are not to be overwritten.
+        out: file or folder.
+        overwrite: files there may be replaced.
+        ending: added to the names, before the suffix.
+
+    Raises:
+        FileExists: a file is there already and ``overwrite`` is false, or it is one of the rasters.
+    """
+    if len(rasters) == 1:
+        targets = [out.with_name(f"{out.stem}{ending}{out.suffix}")]
+    else:
+        stems: list[str] = []
+        for raster in rasters:
+            stem = slug(Path(raster.name).stem)
+            stems.append(stem if stem not in stems else f"{stem}-{len(stems) + 1}")
+        targets = [out / f"{stem}{ending}.tif" for stem in stems]
+    sources = {path.resolve() for raster in rasters for path in raster.paths}
+    taken = [
+        target
+        for target in targets
+        if target.is_dir() or target.resolve() in sources or (target.exists() and not overwrite)
+    ]
+    if taken:
+        raise FileExists(f"{taken[0]} exists already. Choose another name, or pass overwrite=True to replace a file.")
+    return targets
 
 
 def _network(model: Model) -> Network:
@@ -208,26 +239,6 @@ def _rasters(imagery: Imagery | Raster | str | Path) -> Sequence[Raster]:
     if isinstance(imagery, Raster):
         return [imagery]
     return imagery if isinstance(imagery, Imagery) else open_imagery(imagery)
-
-
-def _targets(rasters: Sequence[Raster], out: Path, overwrite: bool) -> list[Path]:
-    if len(rasters) == 1:
-        targets = [out]
-    else:
-        stems: list[str] = []
-        for raster in rasters:
-            stem = slug(Path(raster.name).stem)
-            stems.append(stem if stem not in stems else f"{stem}-{len(stems) + 1}")
-        targets = [out / f"{stem}.tif" for stem in stems]
-    sources = {path.resolve() for raster in rasters for path in raster.paths}
-    taken = [
-        target
-        for target in targets
-        if target.is_dir() or target.resolve() in sources or (target.exists() and not overwrite)
-    ]
-    if taken:
-        raise FileExists(f"{taken[0]} exists already. Choose another name, or pass overwrite=True to replace a file.")
-    return targets
 
 
 def _check(rasters: Sequence[Raster], model: Model, window_px: int, region: Window | None) -> None:
