@@ -9,9 +9,18 @@ import pytest
 from small_codes import KINDS, by_brute_force, made_codes
 
 from workbench.descriptors.codes.ordered import OrderedCodes
+from workbench.search.engines import lists as making
 from workbench.search.engines.flat import flat_search
-from workbench.search.engines.inverted import AIM, Lists, calibrated
-from workbench.search.engines.lists import assigned, find_centres, lists_for, nearest_centre, sorted_by_list
+from workbench.search.engines.inverted import AIM, Lists, Reading, calibrated
+from workbench.search.engines.lists import (
+    assigned,
+    find_centres,
+    fitted,
+    lists_for,
+    middles,
+    nearest_centre,
+    sorted_by_list,
+)
 
 
 def in_lists(codes: np.ndarray, count: int | None = None) -> Lists:  # type: ignore[type-arg]
@@ -45,7 +54,7 @@ def test_lists_hold_every_code_once(kind: str, count: int) -> None:
 def test_reading_all_lists_is_exact_and_reading_few_still_gives_k_hits(kind: str) -> None:
     codes = made_codes(kind, 20_000)
     lists = in_lists(codes)
-    whole = replace(lists, probes=len(lists.centres))
+    whole = replace(lists, near=Reading(50.0), deep=Reading(50.0))
     for k in (0, 1, 100, 20_000, 30_000):
         found, distances = whole.search(codes[11], k)
         assert (found.tolist(), distances.tolist()) == by_brute_force(codes, codes[11], k)
@@ -56,13 +65,48 @@ def test_reading_all_lists_is_exact_and_reading_few_still_gives_k_hits(kind: str
 def test_P07_recall_of_queries_that_were_held_out_reaches_the_aim(kind: str) -> None:
     codes, held_out = np.split(made_codes(kind, 30_400), [30_000])
     lists, measured = calibrated(in_lists(codes))
-    assert measured.recall >= AIM and measured.probes == lists.probes
+    assert measured.recall >= AIM and measured.near == lists.near
     for k in (100, 1000):
         found = []
         for query in held_out:
             limit = flat_search(codes, query, k)[1][-1]
             found.append((lists.search(query, k)[1] <= limit).mean())
         assert np.mean(found) >= AIM
+
+
+def test_walking_among_many_centres_finds_almost_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = made_codes("clustered", 40_000)
+    exact = find_centres(codes, 1024)
+    monkeypatch.setattr(making, "_MANY", 512)
+    centres, graph = fitted(codes, 1024)
+    assert graph is not None and graph.shape == (1024, 32)
+
+    def spread(among: np.ndarray, chosen: np.ndarray) -> float:  # type: ignore[type-arg]
+        return float(np.bitwise_count(codes ^ among[chosen]).sum(axis=1).mean())
+
+    chosen = np.concatenate([part for _, part in assigned(codes, centres, graph)])
+    assert (chosen == nearest_centre(codes, centres)).mean() > 0.9
+    assert spread(centres, chosen) < 1.02 * spread(exact, nearest_centre(codes, exact))
+
+
+def test_the_middle_of_a_list_is_what_most_of_its_codes_have() -> None:
+    codes = made_codes("uniform", 30, 72)
+    starts = np.array([0, 7, 7, 30])
+    found = middles(codes, starts, codes[:3])
+    for one, low, high in ((0, 0, 7), (2, 7, 30)):
+        usual = np.unpackbits(codes[low:high], axis=1).mean(axis=0) > 0.5
+        assert (np.unpackbits(found[one]) == usual).all()
+    assert (found[1] == codes[1]).all()
+
+
+def test_a_search_that_reads_more_finds_no_less() -> None:
+    codes, held_out = np.split(made_codes("clustered", 30_020), [30_000])
+    lists = in_lists(codes)
+    for query in held_out:
+        limit = flat_search(codes, query, 100)[1][-1]
+        steps = [replace(lists, near=Reading(np.log(rows))) for rows in (300, 3000, 30_000)]
+        found = [int((one.search(query, 100)[1] <= limit).sum()) for one in steps]
+        assert found == sorted(found) and found[-1] == 100
 
 
 def test_equal_codes_give_equal_lists() -> None:

@@ -144,7 +144,7 @@ def test_the_index_says_which_engine_answers_and_why(some: Archive, monkeypatch:
     monkeypatch.setattr("workbench.search.choice.FAST_MS", 0.0)
     assert choose(some, None).name == "flat" and "index.build()" in choose(some, None).text
     better = choose(some, Measured(200, 12, 0.9957, 40, 0.9951, 0.4, 2.0))
-    assert better.name == "inverted" and "99.6 %" in better.text and "12 lists" in better.text
+    assert better.name == "inverted" and "99.6 %" in better.text and "12 codes" in better.text
     assert choose(some, Measured(200, 12, 0.9957, 40, 0.9951, 3.0, 2.0)).name == "flat"
     assert "no descriptors" in choose(codes_only(some), None).text
 

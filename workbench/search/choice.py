@@ -49,7 +49,7 @@ def choose(archive: Archive, measured: Measured | None) -> Choice:
     if measured is not None and measured.milliseconds < measured.flat_milliseconds:
         return Choice(
             "inverted",
-            f"inverted file: {measured.probes} lists of codes are read, which finds {100 * measured.recall:.1f} % of the 100 "
+            f"inverted file: about {measured.rows:,} codes are read, which finds {100 * measured.recall:.1f} % of the 100 "
             f"nearest of {count:,} (measured on {measured.queries} tiles) in {measured.milliseconds:.2g} ms instead of "
             f"{measured.flat_milliseconds:.3g} ms; {then}",
         )

@@ -19,9 +19,9 @@ from workbench.errors import ArchiveInvalid
 from workbench.files import atomic_write, ends_crc, require_space, write_json
 from workbench.jobs import Progress
 from workbench.search.engines.inverted import Lists, Measured, calibrated
-from workbench.search.engines.lists import assigned, find_centres, lists_for, sorted_by_list
+from workbench.search.engines.lists import assigned, fitted, lists_for, middles, sorted_by_list
 
-_VERSION = 1
+_VERSION = 2
 _PARTS = ("starts", "centres")
 _PLACES, _ROWS = 32, 128
 _MEND = "Delete it and the record beside it, and build the index again."
@@ -40,11 +40,11 @@ def read_lists(archive: Archive) -> tuple[Lists, Measured] | None:
         stored = json.loads(path.read_bytes())
         if (stored["version"], stored["source"]) != (_VERSION, _source(archive, archive.codes)):
             return None
-        measured, sums = Measured(**stored["measured"]), dict(stored["sums"])
+        measured, sums = Measured.of_record(stored["measured"]), dict(stored["sums"])
     except (ValueError, KeyError, TypeError) as error:
         raise ArchiveInvalid(f"{path} is damaged ({error}). {_MEND}") from error
     starts, centres = (_read(path.with_name(_name(archive, f"{part}.npy")), sums.get(part)) for part in _PARTS)
-    return Lists(archive.codes, starts, centres, measured.probes, measured.deep_probes), measured
+    return Lists(archive.codes, starts, centres, measured.near, measured.deep), measured
 
 
 def build_lists(archive: Archive, progress: Progress, *, seed: int = 0) -> tuple[Lists, Measured]:
@@ -65,15 +65,16 @@ def build_lists(archive: Archive, progress: Progress, *, seed: int = 0) -> tuple
     began, codes = perf_counter(), archive.codes
     require_space(archive.derived, codes.shape[0] * (codes.shape[1] + 8), "Sorting codes into lists")
     progress.begin("sorting codes into lists", len(codes), "tiles")
-    centres = find_centres(codes, lists_for(len(codes)), seed=seed)
+    centres, graph = fitted(codes, lists_for(len(codes)), seed=seed)
     chosen = np.empty(len(codes), np.uint32)
-    for start, part in assigned(codes, centres):
+    for start, part in assigned(codes, centres, graph):
         chosen[start : start + len(part)] = part
         progress.advance(len(part))
     starts, order, _ = sorted_by_list(chosen, len(centres))
     record = archive.derived / _name(archive, "json")
     record.unlink(missing_ok=True)
     ordered = _in_order(archive, order)
+    centres = middles(ordered.rows, starts, centres)
     paths = {part: archive.derived / _name(archive, f"{part}.npy") for part in _PARTS}
     for path, values in zip(paths.values(), (starts, centres), strict=True):
         with atomic_write(path) as aside, aside.open("wb") as file:

@@ -262,3 +262,164 @@ def scan_lists(codes, order, starts, allowed, lists, query, heap):  # type: igno
     for place in range(len(lists)):
         low, high = starts[lists[place]], starts[lists[place] + 1]
         scan(codes[low:high], 0, order[low:high], allowed, query, heap)
+
+
+@_kernel()
+def _distance(code, other):  # type: ignore[no-untyped-def]
+    """Hamming distance of two codes (words,)."""
+    distance = np.uint64(0)
+    for word in range(len(code)):
+        distance += np.uint64(_ones(code[word] ^ other[word]))
+    return np.int64(distance)
+
+
+@_kernel()
+def _put(far, who, done, size, distance, one):  # type: ignore[no-untyped-def]
+    """Put one into a short list in the order of distances, unless it is full of nearer ones; how long it then is."""
+    if size == len(far):
+        if distance >= far[size - 1]:
+            return size
+        size -= 1
+    place = size
+    while place > 0 and far[place - 1] > distance:
+        far[place], who[place], done[place] = far[place - 1], who[place - 1], done[place - 1]
+        place -= 1
+    far[place], who[place], done[place] = distance, one, False
+    return size + 1
+
+
+@_kernel()
+def walk(codes, centres, graph, entries, beam, seen, chosen):  # type: ignore[no-untyped-def]
+    """Write about the nearest centre of each code to ``chosen``, uint32 (n,); see `walks.walked`.
+
+    Args:
+        codes: uint64 (n, words).
+        centres: uint64 (m, words).
+        graph: uint32 (m, degree).
+        entries: centres to start from, int64.
+        beam: how many of the best are kept.
+        seen: uint32 (m,), zeros; changed.
+        chosen: changed.
+    """
+    far, who, done = np.empty(beam, np.int64), np.empty(beam, np.int64), np.empty(beam, np.bool_)
+    for row in range(len(codes)):
+        mark, size = np.uint32(row + 1), 0
+        best, start, all_ = np.int64(1 << 40), np.int64(0), row % 256 == 0
+        for place in range(len(centres) if all_ else len(entries)):
+            one = np.int64(place) if all_ else entries[place]
+            distance = _distance(codes[row], centres[one])
+            if distance < best:
+                best, start = distance, one
+        size = _put(far, who, done, size, best, start)
+        seen[start] = mark
+        if row > 0 and seen[chosen[row - 1]] != mark:
+            start = np.int64(chosen[row - 1])
+            size = _put(far, who, done, size, _distance(codes[row], centres[start]), start)
+            seen[start] = mark
+        place = 0
+        while place < size:
+            if done[place]:
+                place += 1
+                continue
+            done[place] = True
+            near = graph[who[place]]
+            for other in near:
+                if seen[other] != mark:
+                    seen[other] = mark
+                    size = _put(far, who, done, size, _distance(codes[row], centres[other]), np.int64(other))
+            place = 0
+        chosen[row] = who[0]
+
+
+@_kernel()
+def join(centres, graph, first, found, seen):  # type: ignore[no-untyped-def]
+    """Write the nearest of neighbours and their neighbours of centres from ``first`` on to ``found``, uint32 (n, degree)."""
+    degree = graph.shape[1]
+    far, who, done = np.empty(degree, np.int64), np.empty(degree, np.int64), np.empty(degree, np.bool_)
+    for row in range(len(found)):
+        mark, size, own = np.uint32(row + 1), 0, first + row
+        seen[own] = mark
+        for step in range(degree + 1):
+            near = graph[own] if step == 0 else graph[graph[own, step - 1]]
+            for other in near:
+                if seen[other] != mark:
+                    seen[other] = mark
+                    size = _put(far, who, done, size, _distance(centres[own], centres[other]), np.int64(other))
+        for place in range(degree):
+            found[row, place] = who[place]
+
+
+@_kernel()
+def majorities(codes, starts, centres):  # type: ignore[no-untyped-def]
+    """Write what most codes of each list have in each bit to its centre; that of an empty list stays.
+
+    Args:
+        codes: uint8 (n, bytes), list after list.
+        starts: first row of each list and the end of the last, int64 (lists + 1,).
+        centres: uint8 (lists, bytes); changed.
+    """
+    counts = np.empty(8 * codes.shape[1], np.int32)
+    for one in range(len(centres)):
+        low, high = starts[one], starts[one + 1]
+        if low == high:
+            continue
+        counts[:] = 0
+        for row in range(low, high):
+            for byte in range(codes.shape[1]):
+                for bit in range(8):
+                    counts[8 * byte + bit] += (codes[row, byte] >> (7 - bit)) & 1
+        for byte in range(codes.shape[1]):
+            value = 0
+            for bit in range(8):
+                value = 2 * value + (2 * counts[8 * byte + bit] > high - low)
+            centres[one, byte] = value
+
+
+@_kernel()
+def weighted(codes, query, planes, out):  # type: ignore[no-untyped-def]
+    """Write the sum of the weights of differing bits to ``out``, uint32 (n,).
+
+    Args:
+        codes: uint64 or uint8 (n, words).
+        query: (words,).
+        planes: (3, words): which bits have each binary digit in their weights, the lowest first.
+        out: changed.
+    """
+    for row in range(len(codes)):
+        low, middle, high = np.uint64(0), np.uint64(0), np.uint64(0)
+        for word in range(codes.shape[1]):
+            differing = codes[row, word] ^ query[word]
+            low += np.uint64(_ones(differing & planes[0, word]))
+            middle += np.uint64(_ones(differing & planes[1, word]))
+            high += np.uint64(_ones(differing & planes[2, word]))
+        out[row] = low + (middle << _1) + (high << _2)
+
+
+@_kernel()
+def pick(scores, starts, rows, counts, picked):  # type: ignore[no-untyped-def]
+    """Write the lists with the lowest scores to ``picked``, int64 (lists,), until they hold so many ``rows``; how many they are.
+
+    Lists of equal scores are all in or all out; those with the score ``len(counts)`` or more are left out.
+
+    Args:
+        scores: uint32 (lists,).
+        starts: int64 (lists + 1,).
+        rows: that are wanted at least, 1 or more.
+        counts: int64, zeros; changed.
+        picked: changed.
+    """
+    for one in range(len(scores)):
+        if scores[one] < len(counts):
+            counts[scores[one]] += starts[one + 1] - starts[one]
+    held, limit = 0, 0
+    while limit < len(counts):
+        held += counts[limit]
+        limit += 1
+        if held >= rows:
+            break
+    found = 0
+    for one in range(len(scores)):
+        if scores[one] < limit and starts[one + 1] > starts[one]:
+            picked[found] = one
+            found += 1
+    return found
