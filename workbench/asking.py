@@ -28,6 +28,7 @@ PER_DRAW = 10
 _AT_A_TIME = {"audit": PER_DRAW, "mistakes": PAGE, "diverse": PAGE}
 _USUAL = 50
 _SHORTLIST = 10_000
+_SUSPECT = 2 / 3
 Told = tuple[NDArray[np.int64], Mapping[int, Remark]]
 
 
@@ -92,11 +93,23 @@ class Asking(Telling):
             asked = _Asked(self.class_name, _checked(self.queue, None), self._learn(self.class_name))
             return self._show_queue(self.queue, asked)
 
+    def show_ranked(self, k: int = _USUAL) -> Hits:
+        """Show all hits of the scorer in use again, labelled ones too.
+
+        Raises:
+            QueryInvalid: nothing was searched yet.
+        """
+        with self._lock:
+            scorer = self._in_use()
+            hits = self._rank(scorer, k, None, False)
+            self._show_hits(scorer, hits, f"{len(hits)} hits, labelled ones too.")
+        return hits
+
     @property
     def queues_closed(self) -> dict[str, str]:
         """Why queues cannot be shown now, in words, by their names; those that can are not named."""
         if self.scorer is None:
-            return dict.fromkeys(QUEUES, "Search for something, or refine, first")
+            return dict.fromkeys(("", *QUEUES), "Search for something, or refine, first")
         found = {}
         if self.label_counts().get(self.class_name, (0, 0))[0] == 0:
             found["mistakes"] = "Mark something as positive first"
@@ -176,7 +189,7 @@ class Asking(Telling):
         numbers = most_doubtful(np.array([*right, *wrong], np.int64), shown, asked.count)
         doubt = dict(zip([*right, *wrong], shown.tolist(), strict=True))
         value = dict.fromkeys(right, 1) | dict.fromkeys(wrong, -1)
-        return numbers, {number: _thought(value[number], doubt[number]) for number in numbers.tolist()}
+        return numbers, {number: _thought(value[number], doubt[number], name) for number in numbers.tolist()}
 
     def _drawn(self, asked: _Asked) -> Told:
         """What is left of the audit's last draw, or another one."""
@@ -202,10 +215,7 @@ class Asking(Telling):
         mapped = tile_probabilities(self.archive, rasters_of(self.prediction), asked.class_name)
         offer = self._offer(asked)
         numbers = disagreement(chances, mapped, asked.count, taken=offer.taken, apart=offer.apart)
-        said = {
-            number: (f"U-Net {mapped[number]:.0%}\nscorer {chances[number]:.0%}", 0, False)
-            for number in numbers.tolist()
-        }
+        said = {number: _dispute(mapped[number], chances[number]) for number in numbers.tolist()}
         return numbers, said
 
     def _hits_of(self, numbers: NDArray[np.int64], scorer: Scorer) -> Hits:
@@ -220,11 +230,18 @@ class Asking(Telling):
         return scored if scorer.is_descriptor else replace(scored, scored_by="linear")
 
 
-def _thought(value: int, doubt: float) -> Remark:
-    """What the scorer thinks of a label, as a card says it."""
+def _thought(value: int, doubt: float, class_name: str) -> Remark:
+    """What the scorer thinks of a label."""
     wrong = float(expit(doubt))
     there = 1 - wrong if value > 0 else wrong
-    return f"scorer: {'yes' if there >= 0.5 else 'no'}, {max(there, 1 - there):.0%}", value, wrong > 0.5
+    answer, sure = ("yes" if there >= 0.5 else "no"), max(there, 1 - there)
+    says = f"By all other labels of {class_name} the scorer would say {answer}, {sure:.0%} sure"
+    return f"{answer} {sure:.0%}", says, value, wrong >= _SUSPECT
+
+
+def _dispute(mapped: float, chance: float) -> Remark:
+    """What network and scorer say of a tile."""
+    return f"{mapped:.0%} \u2194 {chance:.0%}", f"U-Net {mapped:.0%}, scorer {chance:.0%}", 0, False
 
 
 def _checked(name: str, k: int | None) -> int:

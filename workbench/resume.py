@@ -37,7 +37,7 @@ class Resumed:
         numbers: tiles of the hits, best first.
         scores: of the hits; empty when nothing ranked them.
         queue: that the hits are, by name; empty for all there are.
-        remarks: on cards: tile -> words, value of its label then, whether it warns.
+        remarks: on cards: tile -> words, their meaning, value of its label then, whether they warn.
         answers: class -> tiles of the answer, as chosen.
         page: shown, from 0.
         selected: tile that keys act on, -1 for none.
@@ -146,7 +146,7 @@ def _check(state: Resumed, archive: Archive) -> None:
     chosen = [state.selected] if state.selected != -1 else []
     chosen += [int(number) for number in state.remarks]
     kinds = [[type(part) for part in remark] for remark in state.remarks.values()]
-    if any(kind != [str, int, bool] for kind in kinds) or any(
+    if any(kind != [str, str, int, bool] for kind in kinds) or any(
         type(count) is not int for count in state.answers.values()
     ):
         raise ValueError("a remark or an answer is none")

@@ -40,8 +40,9 @@ QUEUES = {
     "disagreement": "U-Net and scorer disagree",
 }
 """What can be shown to be marked next, and its name in words."""
-Remark = tuple[str, int, bool]
-"""What is said on a tile's card as long as its label of the class is what it was (+1, -1, or 0 for none); whether it warns."""
+Remark = tuple[str, str, int, bool]
+"""What a tile's card says, what that means, the label of the class with which it holds (+1, -1, or 0 for none), and whether
+it warns of that label."""
 NO_REMARKS: Mapping[int, Remark] = MappingProxyType({})
 STRETCHES = ("as searched", "2-98 %", "full range")
 # What is selected is kept with the rest, but an arrow key alone is not worth a file.

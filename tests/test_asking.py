@@ -1,0 +1,224 @@
+"""What a session shows next: queues of unlabelled tiles, suspects, and audits that survive whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from small_archives import MeanColour, small_imagery
+
+from workbench.asking import PER_DRAW
+from workbench.audits import read_draws
+from workbench.descriptors.archive import Archive
+from workbench.descriptors.build import build_archive
+from workbench.errors import LabelNotSaved, QueryInvalid
+from workbench.jobs import Progress
+from workbench.search.index import Hits
+from workbench.search.overlaps import apart
+from workbench.session import QUEUES, Session
+
+NEVER_LABELLED = [name for name in QUEUES if name not in ("mistakes", "disagreement")]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    folder = tmp_path_factory.mktemp("asking")
+    return build_archive(
+        small_imagery(folder / "i"), folder / "a", tile=64, stride=32, encoder=MeanColour(), progress=Progress()
+    )
+
+
+@pytest.fixture(scope="module")
+def truth(archive: Archive) -> np.ndarray:
+    """The tiles most like one of them, as a class."""
+    unit = archive.vectors_of(np.arange(len(archive)))
+    return np.argsort(np.argsort(-(unit @ unit[40]))) < 30
+
+
+@pytest.fixture
+def session(archive: Archive, tmp_path: Path) -> Iterator[Session]:
+    made = Session(archive, tmp_path / "labels", by="me", resume=True)
+    made.choose_class("roof")
+    made.search(tile=40, k=40)
+    yield made
+    made.close()
+
+
+def mark(session: Session, hits: Hits, truth: np.ndarray) -> None:
+    for hit in hits:
+        session.label([hit.number], "roof", value=1 if truth[hit.number] else -1)
+
+
+def settle(session: Session) -> None:
+    """Wait for the estimates that are being made."""
+    while session._estimating.current is not None and session._estimating.current.running:
+        session._estimating.current.wait(20)
+
+
+def test_no_queue_but_that_of_mistakes_offers_a_labelled_tile(session: Session, truth: np.ndarray) -> None:
+    mark(session, session.hits[:12], truth)
+    mark(session, session.hits[30:], truth)
+    session.refine()
+    labelled = set(session.marks.numbers("roof").tolist())
+    for name in NEVER_LABELLED:
+        hits = session.show_queue(name)
+        assert len(hits) and session.queue == name and session.hits == hits, name
+        assert not labelled & set(hits.numbers.tolist()), name
+        assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
+    assert set(session.show_queue("mistakes").numbers.tolist()) <= labelled
+
+
+def test_queues_for_marking_show_an_object_once_and_differ(
+    session: Session, truth: np.ndarray, archive: Archive
+) -> None:
+    mark(session, session.hits[:8], truth)
+    mark(session, session.hits[30:], truth)
+    session.refine()
+    shown = {name: session.show_queue(name, k=10).numbers for name in ("similar", "uncertain", "diverse")}
+    for numbers in shown.values():
+        assert len(apart(archive, numbers)) == len(numbers) == 10
+    assert len({tuple(sorted(numbers.tolist())) for numbers in shown.values()}) == 3
+    scores = session._scores(session.scorer)
+    free = np.setdiff1d(np.arange(len(archive)), session.marks.numbers("roof"))
+    assert shown["similar"][0] == free[np.argmax(scores[free])]
+
+
+def test_a_wrong_mark_is_a_suspect_until_it_is_put_right(session: Session, truth: np.ndarray) -> None:
+    best = session.hits.numbers
+    session.label(best[:15].tolist(), "roof")
+    session.label(best[25:].tolist(), "roof", value=-1)
+    session.label([int(best[1])], "roof", value=-1)
+    hits = session.show_queue("mistakes")
+    assert hits[0].number == best[1]
+    words, says, value, warns = session.remarks[int(best[1])]
+    assert words.startswith("yes ") and "roof" in says and value == -1 and warns
+    session.label([int(best[1])], "roof")
+    assert session.show_queue("mistakes").numbers[0] != best[1] or not session.remarks[int(best[1])][3]
+
+
+def test_queues_need_something_to_be_made_from_and_say_what(session: Session, archive: Archive, tmp_path: Path) -> None:
+    with pytest.raises(QueryInvalid, match=r"no queue 'best'.*similar"):
+        session.show_queue("best")
+    with pytest.raises(QueryInvalid, match="0 or more"):
+        session.show_queue("similar", k=-1)
+    with pytest.raises(QueryInvalid, match="Nothing is marked as roof yet"):
+        session.show_queue("mistakes")
+    with pytest.raises(QueryInvalid, match="no map of a U-Net"):
+        session.show_queue("disagreement")
+    assert session.queue == "" and set(session.queues_closed) == {"mistakes", "disagreement"}
+    bare = Session(archive, tmp_path / "others")
+    assert set(bare.queues_closed) == {"", *QUEUES}
+    for verb in (lambda: bare.show_queue("audit"), bare.show_ranked, bare.estimate):
+        with pytest.raises(QueryInvalid, match="Nothing ranks the tiles yet"):
+            verb()
+    bare.close()
+
+
+def test_refining_keeps_the_queue_and_all_hits_are_one_step_away(session: Session, truth: np.ndarray) -> None:
+    mark(session, session.show_queue("uncertain", k=6), truth)
+    labelled = set(session.marks.numbers("roof").tolist())
+    before = session.scorer
+    hits = session.go_on()
+    assert session.queue == "uncertain" and session.scorer is not before and "regression" in session.scorer.kind
+    assert not labelled & set(hits.numbers.tolist())
+    everything = session.show_ranked(200)
+    assert session.queue == "" and len(everything) == len(truth)
+    assert session.go_on(7) == session.hits and len(session.hits) == 7 and session.queue == ""
+
+
+def test_a_draw_is_shown_until_it_is_labelled_whole_and_then_another_is_drawn(
+    session: Session, truth: np.ndarray
+) -> None:
+    first = session.show_queue("audit")
+    assert len(first) == PER_DRAW
+    mark(session, first[:7], truth)
+    assert session.show_queue("audit").numbers.tolist() == first.numbers[7:].tolist()
+    mark(session, first[7:], truth)
+    second = session.show_queue("audit")
+    assert len(second) == PER_DRAW and not set(second.numbers.tolist()) & set(first.numbers.tolist())
+    session.undo()
+    assert session.show_queue("audit").numbers.tolist() == second.numbers.tolist(), "the open draw comes first"
+
+
+def test_a_draw_is_on_disk_before_it_is_shown(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    path = session._audit_path("roof")
+    session.observe(lambda change: kept.append(read_draws(path, len(session.archive))), "hits")
+    hits = session.show_queue("audit")
+    assert len(kept) == 1 and kept[0] is not None and kept[0].last.tolist() == hits.numbers.tolist()
+    path.unlink()
+    session._draws.clear()
+    session.show_queue("similar")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("workbench.audits.write_bytes", full)
+    shown = session.hits
+    with pytest.raises(LabelNotSaved, match="The draw was not saved: No space left"):
+        session.show_queue("audit")
+    assert session.queue == "similar" and session.hits is shown and not path.exists()
+
+
+def test_another_kernel_goes_on_with_the_same_audit_and_shows_the_same(
+    session: Session, truth: np.ndarray, archive: Archive
+) -> None:
+    mark(session, session.show_queue("audit"), truth)
+    settle(session)
+    hits = session.show_queue("audit")
+    mark(session, hits[:4], truth)
+    session.choose_answer(25)
+    settle(session)
+    again = Session(archive, session.store.folder, by="me", resume=True)
+    assert again.queue == "audit" and again.hits.numbers.tolist() == hits.numbers.tolist()
+    assert again.answers == {"roof": 25} and again.estimates == session.estimates and len(again.estimates) == 2
+    assert again.show_queue("audit").numbers.tolist() == hits.numbers[4:].tolist()
+    assert again.estimate() == session.estimate()
+    other = Session(archive, session.store.folder, by="you")
+    other.search(tile=40)
+    other.choose_class("roof")
+    assert other.estimates == [] and other.estimate().audited == 0 and other.estimate().labels == 14
+    for each in (again, other):
+        each.close()
+
+
+def test_suspects_are_shown_again_after_a_restart(session: Session, truth: np.ndarray, archive: Archive) -> None:
+    mark(session, session.hits, truth)
+    session.show_queue("mistakes")
+    again = Session(archive, session.store.folder, by="me", resume=True)
+    assert again.queue == "mistakes" and again.remarks == session.remarks != {}
+    again.close()
+
+
+def test_where_network_and_scorer_disagree_is_said_on_the_cards(
+    session: Session, truth: np.ndarray, tmp_path: Path
+) -> None:
+    mark(session, session.hits[:10], truth)
+    session.refine()
+    folder = tmp_path / "map"
+    folder.mkdir()
+    disputed = int(np.argmin(session._scores(session.scorer)))
+    for position, raster in enumerate(session.archive.imagery):
+        there = np.full((raster.height, raster.width), 0.02, np.float32)
+        tile = session.archive.tile(disputed)
+        if tile.raster == position:
+            there[tile.row : tile.row + 64, tile.col : tile.col + 64] = 0.97
+        profile = {"driver": "GTiff", "dtype": "float32", "count": 1, "width": raster.width, "height": raster.height}
+        with rasterio.open(
+            folder / f"{Path(raster.name).stem}.tif", "w", crs=raster.crs, transform=raster.transform, **profile
+        ) as file:
+            file.write(there, 1)
+            file.set_band_description(1, "roof")
+    session.show_map(folder, None)
+    assert "disagreement" not in session.queues_closed
+    hits = session.show_queue("disagreement", k=20)
+    assert disputed == hits[0].number or session.archive.footprint(disputed).intersects(
+        session.archive.footprint(hits[0].number)
+    )
+    words, says, _, warns = session.remarks[hits[0].number]
+    assert words.startswith("97% \u2194 ") and says.startswith("U-Net 97%, scorer ") and not warns
+    with pytest.raises(QueryInvalid, match="The map shows roof, and not road"):
+        session.show_queue("disagreement", "road")
