@@ -36,11 +36,31 @@ def test_an_archive_is_built_and_searched_and_its_hits_labelled(
     assert (tmp_path / "labels.gpkg").is_file()
 
 
+def test_a_scorer_is_saved_and_ranks_again_and_all_classes_are_mapped(
+    raster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive, labels = str(tmp_path / "archive"), str(tmp_path / "labels")
+    assert main(["build", str(raster), archive, "--tile", "64", "--encoder", "texture"]) == 0
+    capsys.readouterr()
+    search = ["search", archive, "--labels", labels, "-k", "3"]
+    assert main([*search, "--tile", "3", "--label", "roof", "--save-scorer", "like three"]) == 0
+    first = capsys.readouterr().out.splitlines()
+    assert first[-2].startswith("saved scorer 'like three': nearest neighbours of one example; texture, 20")
+    assert main([*search, "--scorer", "like three"]) == 0
+    assert first[1:4] == capsys.readouterr().out.splitlines()[1:]
+    assert main([*search, "--tile", "40", "--label", "field"]) == 0
+    assert main(["class-map", archive, str(tmp_path / "map.tif"), "--labels", labels]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Mapped: ")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"map.tif", "map.tif.aux.xml", "map-probability.tif", "map.gpkg"} <= names
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (["build", "nowhere.tif", "archive"], "nowhere.tif"),
         (["search", "no-archive", "--tile", "0"], "no-archive"),
+        (["class-map", "no-archive", "map.tif"], "no-archive"),
         (["demo", "--imagery", "RASTER", "--out", "out"], "--truth"),
         (["demo", "--imagery", "RASTER", "--truth", "RASTER", "--train-rows", "9:3", "--out", "out"], "9:3"),
     ],

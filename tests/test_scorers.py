@@ -89,3 +89,8 @@ def test_the_class_map_of_all_labels_is_written_in_the_background_and_shown(
         window = Window(tile.col // pixel, tile.row // pixel, tile.size // pixel, tile.size // pixel)
         assert (file.read(1, window=window) == 1).mean() >= 0.5
     assert "ha of dark" in session.status and "polygons.gpkg" in session.status
+    with pytest.raises(FileExists, match=r"polygons\.gpkg exists already"):
+        session.class_map(tmp_path / "land")
+    assert len(session.class_map(tmp_path / "land", overwrite=True).result(60)) == len(found)
+    with pytest.raises(QueryInvalid, match="pool has no marked tile"):
+        session.class_map(tmp_path / "other", ["dark", "pool"])

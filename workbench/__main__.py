@@ -1,4 +1,4 @@
-"""The verbs in a terminal: python -m workbench build | import | search | export | train | predict | demo | scene | catalog."""
+"""The verbs in a terminal: python -m workbench build | import | search | class-map | export | train | predict | demo ..."""
 
 from __future__ import annotations
 
@@ -69,8 +69,12 @@ def _search(options: argparse.Namespace) -> None:
     from workbench.session import Session
 
     session = Session(options.archive, options.labels)
+    if options.new_since and not options.scorer:
+        raise WorkbenchError("Only a saved scorer lists what is new. Give --scorer NAME with --new-since.")
     if options.refine:
         hits = session.refine(options.refine, k=options.k)
+    elif options.scorer:
+        hits = session.rank_by(options.scorer, k=options.k, new_since=options.new_since)
     else:
         lon, lat = options.at or (None, None)
         hits = session.search(tile=options.tile, lon=lon, lat=lat, image=options.image, k=options.k)
@@ -79,8 +83,18 @@ def _search(options: argparse.Namespace) -> None:
         raster = session.archive.imagery[hit.tile.raster]
         centre = session.archive.footprint(hit.number, "EPSG:4326" if raster.mappable else None).centroid
         _say(f"{hit.rank}\t{hit.number}\t{hit.score:.4f}\t{centre.x:.6f}\t{centre.y:.6f}\t{raster.name}")
+    if options.save_scorer:
+        _say(f"saved {session.save_scorer(options.save_scorer)}")
     if options.label:
         _say(session.label(hits, options.label))
+
+
+def _class_map(options: argparse.Namespace) -> None:
+    from workbench.session import Session
+
+    session = Session(options.archive, options.labels)
+    session.class_map(options.out, options.classes, overwrite=options.overwrite).result()
+    _say(session.status)
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -231,9 +245,20 @@ def _parser() -> argparse.ArgumentParser:
     example.add_argument("--tile", type=int)
     example.add_argument("--image", type=Path)
     example.add_argument("--refine", metavar="CLASS", help="rank by the labels of a class")
+    example.add_argument("--scorer", metavar="NAME", help="rank by a scorer that was saved, by name or file")
+    search.add_argument("--new-since", metavar="DATE", help="with --scorer: only hits that were none before")
+    search.add_argument("--save-scorer", metavar="NAME", help="save what ranked the hits beside the labels")
     search.add_argument("-k", type=int, default=20)
     search.add_argument("--label", metavar="CLASS", help="label all hits as this class")
     search.set_defaults(run=_search)
+
+    mapped = verbs.add_parser("class-map", help="map all labelled classes over an archive by its descriptors alone")
+    mapped.add_argument("archive", type=Path)
+    mapped.add_argument("out", type=Path, help="GeoTIFF; a folder for several rasters")
+    mapped.add_argument("--labels", type=Path, default=Path("labels"))
+    mapped.add_argument("--classes", nargs="+", help="two or more [all that are labelled]")
+    mapped.add_argument("--overwrite", action="store_true")
+    mapped.set_defaults(run=_class_map)
 
     export = verbs.add_parser("export", help="write labels for a GIS, chips and masks for training, or embeddings")
     export.add_argument("archive", type=Path)

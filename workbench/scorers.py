@@ -7,10 +7,11 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+from numpy.typing import NDArray
 
-from workbench.errors import QueryInvalid
+from workbench.errors import FileExists, QueryInvalid
 from workbench.jobs import Job, Progress
-from workbench.search.classes import Classes, learn_classes
+from workbench.search.classes import Classes, check_marks, learn_classes
 from workbench.search.index import Hits
 from workbench.search.renewed import Since
 from workbench.search.saved import SavedScorer, list_scorers, load_scorer, name_scorer, save_scorer, scorer_path
@@ -100,15 +101,8 @@ class Scorers(Searching):
         Raises:
             QueryInvalid: there are fewer than two classes, or one has no positive label here.
         """
-        counts = self.label_counts()
-        names = [known.name for known in self.classes if counts.get(known.name, (0, 0))[0]]
-        names = names if class_names is None else list(dict.fromkeys(class_names))
-        marks = {name: self._examples(name, 1) for name in names}
-        claimed = {vector.tobytes() for vectors in marks.values() for vector in vectors}
-        denied = np.concatenate(
-            [np.empty((0, self.archive.manifest.dim), np.float32)] + [self._examples(name, -1) for name in names]
-        )
-        others = np.unique(denied[[vector.tobytes() not in claimed for vector in denied]], axis=0)
+        with self._lock:
+            marks, others = self._class_marks(class_names)
         return learn_classes(marks, others, self.archive)
 
     def class_map(
@@ -128,17 +122,23 @@ class Scorers(Searching):
 
         Raises:
             QueryInvalid: there are fewer than two classes, or one has no positive label here.
+            FileExists: the GeoPackage is there already and ``overwrite`` is false.
             Busy: another job is running.
         """
         with self._lock:
-            classes = self.learn_classes(class_names)
+            marks, others = self._class_marks(class_names)
             colours = {known.name: known.colour for known in self.classes}
+        check_marks(marks)
+        polygons = polygons_path(Path(path))
+        if polygons.exists() and not overwrite:
+            raise FileExists(f"{polygons} exists already. Choose another name, or pass overwrite=True.")
 
         def work(progress: Progress) -> gpd.GeoDataFrame:
             from workbench.segmentation.class_map import map_classes
             from workbench.segmentation.polygons import polygonize_classes, save_polygons, together
 
             out = Path(path)
+            classes = learn_classes(marks, others, self.archive)
             files = map_classes(self.archive, classes, out, colours=colours, overwrite=overwrite, progress=progress)
             progress.begin("outlining", len(files), "rasters")
             frames = []
@@ -146,7 +146,7 @@ class Scorers(Searching):
                 frames.append(polygonize_classes(each.classes, each.probability, classes.names))
                 progress.advance()
             found = together(frames)
-            save_polygons(found, polygons_path(out), overwrite=overwrite, colours=colours)
+            save_polygons(found, polygons, overwrite=overwrite, colours=colours)
             return found
 
         def show(found: gpd.GeoDataFrame) -> str:
@@ -154,6 +154,20 @@ class Scorers(Searching):
             self.set_state(polygons=found, layers_version=self.layers_version + 1)
             hectares = found.groupby("class")["area_m2"].sum() / 10_000
             areas = ", ".join(f"{area:,.4g} ha of {name}" for name, area in hectares.items() if np.isfinite(area))
-            return f"Mapped: {areas or 'nothing found'}; polygons in {polygons_path(Path(path)).resolve()}."
+            return f"Mapped: {areas or 'nothing found'}; polygons in {polygons.resolve()}."
 
         return self.start("class map", work, show)
+
+    def _class_marks(
+        self, class_names: Sequence[str] | None
+    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+        """Descriptors of what is labelled as each class, and of what is labelled as not one of them and as no other."""
+        counts = self.label_counts()
+        labelled = [known.name for known in self.classes if counts.get(known.name, (0, 0))[0]]
+        names = labelled if class_names is None else list(dict.fromkeys(class_names))
+        marks = {name: self._examples(name, 1) for name in names}
+        claimed = {vector.tobytes() for vectors in marks.values() for vector in vectors}
+        nothing = np.empty((0, self.archive.manifest.dim), np.float32)
+        denied = np.concatenate([nothing, *(self._examples(name, -1) for name in names)])
+        unclaimed = np.array([vector.tobytes() not in claimed for vector in denied], bool)
+        return marks, np.unique(denied[unclaimed], axis=0)

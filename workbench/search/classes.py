@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from workbench.descriptors.archive import Archive
 from workbench.errors import QueryInvalid
 from workbench.search.index import Scorer
+from workbench.search.refinement.learning import unlike
 
 NONE = "none of them"
 """What a tile is that no class claims."""
@@ -67,12 +68,11 @@ def learn_classes(
     Raises:
         QueryInvalid: there are fewer than two classes, or one without marks.
     """
-    empty = [name for name, vectors in marks.items() if not len(vectors)]
-    if len(marks) < 2 or empty:
-        lacking = f"{empty[0]} has no marked tile" if empty else f"There is {len(marks)} class"
-        raise QueryInvalid(f"{lacking}, and a class map needs tiles of two classes or more. Mark some tiles of each.")
+    check_marks(marks)
     drawn = np.random.default_rng(seed).choice(len(archive), min(_RANDOM, len(archive)), replace=False)
     random = archive.examples_of(np.sort(drawn))
+    unmarked = unlike(random, np.concatenate(list(marks.values())))
+    random = unmarked if len(unmarked) else random
     samples = np.concatenate([*marks.values(), others, random]).astype(np.float64)
     counts = np.array([len(vectors) for vectors in marks.values()])
     kinds = np.concatenate(
@@ -86,6 +86,18 @@ def learn_classes(
         none = found.probabilities(random)[:, 0].astype(np.float64)
         shares = none / none.sum()
     return found
+
+
+def check_marks(marks: Mapping[str, NDArray[np.float32]]) -> None:
+    """Raise unless there are marks of two classes or more.
+
+    Raises:
+        QueryInvalid: there are fewer than two classes, or one without marks.
+    """
+    empty = [name for name, vectors in marks.items() if not len(vectors)]
+    if len(marks) < 2 or empty:
+        lacking = f"{empty[0]} has no marked tile" if empty else f"There is {len(marks)} class"
+        raise QueryInvalid(f"{lacking}, and a class map needs tiles of two classes or more. Mark some tiles of each.")
 
 
 def _fitted(
