@@ -6,7 +6,8 @@
 Each session is a search of its own: an archive is drawn, in which the class has one of six base rates; from one example
 the analyst marks 48 tiles in three rounds, each the next best of `workbench.search.refine`; she chooses a threshold (the
 ranking cut at half to twice as many tiles as the class has, before the audit); then 50 tiles are audited, ten at a draw.
-The truth is what all tiles of that archive are.
+The truth is what all tiles of that archive are. With --learn she refines after every draw, so that audit marks teach the
+scorer: each is then judged without its own part in its score (`workbench.search.unseen`), and the answer stays as large.
 
 `mixtures`: 3,000 or 8,000 points around thirty centres of different size and spread; the class has one to three kinds that
 are near each other. `images`: every image seen alone, and a folder as the class; for a rare class some of its images are left
@@ -34,7 +35,9 @@ from workbench.files import write_json
 from workbench.search.audit import Audit, Ranking
 from workbench.search.queues import most_similar
 from workbench.search.refine import refine
+from workbench.search.refinement.pool import direction, pool_of_vectors
 from workbench.search.stopping import Estimate, Interval, estimate
+from workbench.search.unseen import own_part
 
 Row = dict[str, object]
 RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
@@ -56,11 +59,11 @@ class Search:
 
 @dataclass(frozen=True)
 class Session:
-    """A session's base rate, the true value of each measure, and the estimates after every ten marks."""
+    """A session's base rate, and after every ten marks the estimate and the true value of each measure."""
 
     rate: float
-    truths: dict[str, float]
     told: list[Estimate]
+    truths: list[dict[str, float]]
 
 
 Make = Callable[[float, np.random.Generator], Search]
@@ -77,7 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 rows += rows_of(source, rate, chosen)
     print(as_text(rows))
     if given.json:
-        about = {"sessions": given.sessions, "seed": given.seed, "encoder": given.encoder.partition(":")[0]}
+        about = {
+            "sessions": given.sessions,
+            "seed": given.seed,
+            "learn": given.learn,
+            "encoder": given.encoder.partition(":")[0],
+        }
         write_json(given.json, {"rows": rows, "protocol": {**about, "orientations": given.orientations}})
 
 
@@ -88,6 +96,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sources", nargs="+", default=None, choices=SOURCES, help="all there are, if not given")
     parser.add_argument("--sessions", type=int, default=200, help="of each source")
     parser.add_argument("--per-round", type=int, default=16, help="marks of each of the three rounds before the audit")
+    parser.add_argument("--learn", action="store_true", help="refine by the audit marks after every draw")
     parser.add_argument("--marks", type=int, default=50, help="audited in each session, estimated after every ten")
     return parser.parse_args(arguments)
 
@@ -151,7 +160,7 @@ def sessions(make: Make, given: argparse.Namespace) -> Iterator[Session]:
         rate = RATES[number % len(RATES)]
         search = make(rate, chance)
         ranking = searched(search, given.per_round, chance)
-        yield Session(rate, truths_of(search, ranking), audited(search, ranking, given.marks, number))
+        yield Session(rate, *audited(search, ranking, given.marks, number, learns=given.learn))
 
 
 def searched(search: Search, per_round: int, chance: np.random.Generator) -> Ranking:
@@ -170,16 +179,39 @@ def searched(search: Search, per_round: int, chance: np.random.Generator) -> Ran
     return Ranking(scores, float(threshold), known, truth[known])
 
 
-def audited(search: Search, ranking: Ranking, marks: int, seed: int) -> list[Estimate]:
-    """Estimates after every ten marks."""
-    audit, told = Audit.of(len(search.truth)), []
+def audited(
+    search: Search, ranking: Ranking, marks: int, seed: int, *, learns: bool
+) -> tuple[list[Estimate], list[dict[str, float]]]:
+    """Estimates and truths after every ten marks."""
+    audit, told, truths = Audit.of(len(search.truth)), [], []
     while len(audit.numbers) < marks:
         numbers, expected = audit.draw(ranking, min(_PER_DRAW, marks - len(audit.numbers)), seed=seed)
         if not len(numbers):
             break
         audit = audit.with_marks(numbers, search.truth[numbers], expected)
-        told.append(estimate(audit, ranking, seed=seed))
-    return told
+        unseen = None
+        if learns:
+            ranking, unseen = taught(search, ranking, audit)
+        truths.append(truths_of(search, ranking))
+        told.append(estimate(audit, ranking, audit_scores=unseen, seed=seed))
+    return told, truths
+
+
+def taught(search: Search, ranking: Ranking, audit: Audit) -> tuple[Ranking, NDArray[np.float64]]:
+    """The ranking that audit marks have taught too, of as large an answer, and their scores without themselves, (m,)."""
+    unit, truth = search.unit, search.truth
+    query = unit[ranking.numbers[0]]
+    known = np.r_[audit.numbers, ranking.numbers]
+    right, wrong = known[truth[known]], known[~truth[known]]
+    pool = pool_of_vectors(unit, direction(unit[right], unit[wrong], query))
+    scorer = refine(unit[right], unit[wrong], pool, query=query)
+    scores = unit @ scorer.weights + scorer.bias
+    part = np.zeros(len(unit))
+    part[np.r_[right, wrong]] = own_part(unit[right], unit[wrong], pool, query)
+    answered = np.count_nonzero(ranking.scores >= ranking.threshold)
+    threshold = float(np.sort(scores)[::-1][max(1, answered) - 1])
+    unseen = scores[audit.numbers] - part[audit.numbers]
+    return Ranking(scores, threshold, ranking.numbers, ranking.said), unseen
 
 
 def truths_of(search: Search, ranking: Ranking) -> dict[str, float]:
@@ -195,7 +227,7 @@ def rows_of(source: str, rate: float | None, found: Sequence[Session]) -> list[R
     for place in range(min(len(session.told) for session in found)):
         row: Row = {"source": source, "rate": rate, "marks": found[0].told[place].audited, "sessions": len(found)}
         for measure in MEASURES:
-            row |= judged(measure, [(getattr(one.told[place], measure), one.truths[measure]) for one in found])
+            row |= judged(measure, [(getattr(one.told[place], measure), one.truths[place][measure]) for one in found])
         rows.append(row)
     return rows
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +78,13 @@ class Telling(Searching):
         self._estimates: dict[str, list[Estimate]] = {}
         self._told_of: Key | None = None
         self._estimating = Jobs()
-        self.observe(lambda _: self._show_estimates(), "class_name")
+
+    def set_state(self, **values: Any) -> None:
+        """Set traits together, see `State.set_state`; with another class come the estimates for it."""
+        name = values.get("class_name", self.class_name)
+        if name != self.class_name:
+            values.setdefault("estimates", list(self._estimates_of(name)) if name else [])
+        super().set_state(**values)
 
     def estimate(self, class_name: str | None = None) -> Estimate:
         """How far the search for a class is: precision of the answer, count and area (m²) of the class, with 90 % intervals.
@@ -170,10 +177,6 @@ class Telling(Searching):
             self._estimates[class_name] = read_estimates(self._audit_path(class_name))
         return self._estimates[class_name]
 
-    def _show_estimates(self) -> None:
-        with self._lock:
-            self.set_state(estimates=list(self._estimates_of(self.class_name)) if self.class_name else [])
-
     def _basis(self, class_name: str, scorer: Scorer | None = None) -> Basis:
         """What an estimate is made from now, by the scorer in use if none is given."""
         if len(self.archive) > MOST_RANKED:
@@ -204,7 +207,8 @@ class Telling(Searching):
                 before = [one for one in self._estimates_of(basis.class_name) if one.labels < told.labels]
                 self._estimates[basis.class_name] = [*before, told]
                 write_estimates(self._audit_path(basis.class_name), self._estimates[basis.class_name])
-                self._show_estimates()
+                if basis.class_name == self.class_name:
+                    self.set_state(estimates=list(self._estimates[basis.class_name]))
         return told
 
     @cached_property

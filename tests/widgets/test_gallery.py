@@ -22,7 +22,7 @@ from workbench.jobs import Progress
 from workbench.session import PAGE, Session
 from workbench.widgets.gallery import Gallery
 
-SHOWN = ("page", "marks", "classes", "class_name", "selected", "hovered")
+SHOWN = ("page", "marks", "remarks", "classes", "class_name", "selected", "hovered")
 State = tuple[dict[str, Any], list[bytes]]
 
 

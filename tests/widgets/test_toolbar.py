@@ -197,7 +197,7 @@ def test_P15_every_verb_that_fails_says_so_in_the_status_and_to_its_menu(
 
     verbs = ["use_tool", "choose_class", "add_class", "colour_class", "refine", "undo", "redo", "show_layer"]
     verbs += ["set_opacity", "show_stretch", "show_whole", "new_paths", "go_to", "search", "search_upload"]
-    verbs += ["write_labels", "write_chips", "write_polygons", "train_here", "map_here"]
+    verbs += ["show_queue", "go_on", "write_labels", "write_chips", "write_polygons", "train_here", "map_here"]
     for verb in verbs:
         monkeypatch.setattr(type(session), verb, broken(getattr(type(session), verb)))
     fields: dict[str, dict[str, object]] = {
@@ -205,6 +205,7 @@ def test_P15_every_verb_that_fails_says_so_in_the_status_and_to_its_menu(
         "class": {"name": "a"},
         "add class": {"name": "a"},
         "colour": {"name": "a", "colour": "#000000"},
+        "queue": {"name": "similar"},
         "layer": {"number": 0, "shown": True},
         "opacity": {"number": 0, "share": 1},
         "stretch": {"name": "x"},

@@ -1,5 +1,7 @@
 // The gallery: shows what the model says, and turns keys and clicks into messages about the tile that was meant.
 
+const FEW = 10; // cards on a page that pictures are not made larger for
+
 /** What the gallery does: the selection moves at once, everything else is asked of the kernel and then shown. */
 class Gallery {
   constructor(model, root, parts) {
@@ -154,7 +156,8 @@ class Gallery {
     Promise.all(shown).then(() => {
       if (this.root.dataset.key === String(page.key)) this.root.dataset.full = "true";
     });
-    const found = page.query && page.kind ? `hits like ${page.query}` : page.kind ? "hits" : `tiles · ${page.query}`;
+    const ranked = page.query && page.kind ? `hits like ${page.query}` : page.kind ? "hits" : `tiles · ${page.query}`;
+    const found = page.queue ? `to mark: ${page.queue}` : ranked;
     const words = page.total ? [`${page.total.toLocaleString("en")} ${found}`, page.kind].filter(Boolean).join(" · ") : "";
     this.title.textContent = words;
     this.title.title = words;
@@ -180,15 +183,18 @@ class Gallery {
 
   /** Show the labels. */
   showMarks() {
-    const [marks, classes, active] = ["marks", "classes", "class_name"].map((name) => this.model.get(name));
+    const [marks, remarks, classes, active] = ["marks", "remarks", "classes", "class_name"].map((name) => this.model.get(name));
     for (const card of this.cards) {
-      if (card.hit) markCard(card, marks[card.number] ?? {}, classes, active);
+      if (!card.hit) continue;
+      remarkCard(card, remarks[card.number]);
+      markCard(card, marks[card.number] ?? {}, classes, active);
     }
   }
 
   /** Make the pictures as large as there is room for. */
   layOut() {
-    const { room } = this.model.get("page");
+    const { room: most, pages, total } = this.model.get("page");
+    const room = pages > 1 ? most : Math.min(most, Math.max(FEW, total));
     const style = getComputedStyle(this.grid);
     const width = this.grid.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
     const height = this.grid.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
@@ -275,7 +281,7 @@ function render({ model, el }) {
   resized.observe(parts.grid);
   const undo = [
     follow(model, ["page"], () => gallery.showPage()),
-    follow(model, ["marks", "classes", "class_name"], () => gallery.showMarks()),
+    follow(model, ["marks", "remarks", "classes", "class_name"], () => gallery.showMarks()),
     follow(model, ["selected"], () => gallery.adopt()),
     follow(model, ["hovered"], () => gallery.showPointers()),
   ];

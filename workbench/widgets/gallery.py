@@ -11,10 +11,11 @@ from typing import Any
 import traitlets
 
 from workbench.errors import WorkbenchError
-from workbench.session import ON_SCREEN, PAGE, Session
+from workbench.session import ON_SCREEN, PAGE, QUEUES, Session
 from workbench.widgets.view import View, source
 
 _ASK_LENGTH = 100
+_NO_REMARK = ("", "", 0, False)
 
 
 class Gallery(View):
@@ -27,9 +28,10 @@ class Gallery(View):
 
     Attributes:
         page: set as one value: ``key``, another one for another page; ``cards`` of number, rank, score and text; ``thumbs``,
-            their pictures as JPEG, empty where a tile cannot be read; ``index`` of ``pages``; ``total`` hits; ``query`` and
-            ``kind`` in words; ``room`` for cards; ``mapped``, whether there is a map to click on.
+            their pictures as JPEG, empty where a tile cannot be read; ``index`` of ``pages``; ``total`` hits; ``query``,
+            ``kind`` and ``queue`` in words; ``room`` for cards; ``mapped``, whether there is a map to click on.
         marks: labels of the cards that carry any: tile number as text -> class name -> +1 or -1.
+        remarks: what is said on cards: tile number as text -> ``words``, what they mean (``says``), and whether they ``warn``.
         classes: id, name and colour of those there are, were offered or are looked for, in the order of their keys 1 to 9.
         class_name: the class that is being looked for.
         selected: tile that keys act on; -1 for none.
@@ -40,6 +42,7 @@ class Gallery(View):
     _css = source("gallery.css")
     page = traitlets.Dict().tag(sync=True)
     marks = traitlets.Dict().tag(sync=True)
+    remarks = traitlets.Dict().tag(sync=True)
     classes: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     class_name = traitlets.Unicode().tag(sync=True)
     selected = traitlets.Int(-1).tag(sync=True)
@@ -48,8 +51,8 @@ class Gallery(View):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._mapped = session.extent is not None
-        self.watch(self._show_page, "hits", "page", "query", "scorer")
-        self.watch(self._show_marks, "labels_version", "class_name")
+        self.watch(self._show_page, "hits", "page", "query", "scorer", "queue")
+        self.watch(self._show_marks, "labels_version", "class_name", "remarks")
         self.watch(lambda: setattr(self, "selected", session.selected), "selected")
         self.watch(lambda: setattr(self, "hovered", session.hovered), "hovered")
         self.observe(lambda change: self.attempt("pointing", self._point, number=change["new"]), "hovered")
@@ -88,8 +91,8 @@ class Gallery(View):
             session.set_state(status=f"Every card on this page carries a label of {session.class_name} already.")
 
     def refine(self) -> None:
-        """Rank the archive by what was labelled."""
-        self.session.refine(k=ON_SCREEN)
+        """Rank the archive by what was labelled; a queue stays the same one."""
+        self.session.go_on(ON_SCREEN)
 
     def like(self, number: int) -> None:
         """Search for tiles like a tile."""
@@ -126,7 +129,8 @@ class Gallery(View):
                 {
                     "number": hit.number,
                     "rank": hit.rank,
-                    "score": _score_text(hit.score, signed),
+                    # Of an audit nothing may hint at what to say.
+                    "score": "–" if session.queue == "audit" else _score_text(hit.score, signed),
                     "text": session.tile_text(hit.number),
                 }
                 for hit in hits
@@ -136,6 +140,7 @@ class Gallery(View):
             "total": len(session.hits),
             "query": session.query,
             "kind": "" if scorer is None else scorer.kind,
+            "queue": QUEUES.get(session.queue, ""),
             "room": PAGE,
             "mapped": self._mapped,
         }
@@ -169,6 +174,13 @@ class Gallery(View):
             self.classes = [{"id": each.id, "name": each.name, "colour": each.colour} for each in session.class_choices]
             self.class_name = session.class_name
             self.marks = {number: values for number, values in marks.items() if values}
+            self.remarks = {
+                number: {"words": words, "says": says, "warn": warn}
+                for number, (words, says, value, warn) in (
+                    (each, session.remarks.get(int(each), _NO_REMARK)) for each in marks
+                )
+                if words and marks[number].get(session.class_name, 0) == value
+            }
 
 
 def _score_text(score: float, signed: bool) -> str:

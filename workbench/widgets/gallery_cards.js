@@ -90,3 +90,11 @@ function markCard(card, marks, classes, active) {
   const said = Object.keys(marks).map(say).join(", ");
   card.root.setAttribute("aria-label", `Hit ${card.hit?.rank}, score ${card.hit?.score}, ${said || "no label"}`);
 }
+
+/** Say in place of a card's score what the scorer thinks of its label, or what it and the network do not agree on. */
+function remarkCard(card, remark) {
+  card.score.textContent = remark?.words ?? card.hit.score;
+  card.score.title = remark?.says ?? "";
+  card.root.dataset.said = String(Boolean(remark));
+  card.root.dataset.warn = String(Boolean(remark?.warn));
+}

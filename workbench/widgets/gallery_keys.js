@@ -18,6 +18,7 @@ const KEYS = [
   { on: "z", once: true, label: "z", says: "undo", act: (g) => g.tell({ do: "undo" }) },
   { on: "shift+z", once: true, label: "Shift Z", says: "redo", act: (g) => g.tell({ do: "redo" }) },
   { on: "r", once: true, label: "r", says: "refine by the labels", act: (g) => g.ask({ do: "refine" }) },
+  { on: "w", once: true, label: "w", says: "choose what to show next", act: (g) => g.root.dispatchEvent(new CustomEvent("wb-next", { bubbles: true })) },
   { on: "Enter", once: true, label: "Enter", says: "search for more like it", act: (g) => g.like(g.cursor) },
   { on: "c", once: true, label: "c i", says: "see its surroundings", act: (g) => toggleContext(g) },
   { on: "i", once: true, act: (g) => toggleContext(g) },

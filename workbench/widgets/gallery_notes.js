@@ -73,5 +73,6 @@ function fillEmpty(empty, page) {
   const start = page.mapped
     ? "Click a tile on the map, or draw a rectangle, to see what is like it."
     : "This imagery has no place on earth, so there is nothing to click on the map. Start from one of its tiles.";
-  empty.say.textContent = page.query ? "There are no hits. Search from another place." : start;
+  const none = page.queue ? `Nothing is left to mark here (${page.queue}). Choose what else to show, by the arrow beside Refine.` : "";
+  empty.say.textContent = none || (page.query ? "There are no hits. Search from another place." : start);
 }

@@ -231,7 +231,7 @@ function trainMenu(model, panels, asking, undo) {
 const LOOP = [
   "Search: click a tile on the map, or draw an outline around an example.",
   "Label: mark hits as positive (p) or negative (n), in the gallery or on the map.",
-  "Refine: the archive is ranked again by your labels. Label the best and the doubtful ones.",
+  "Refine: the archive is ranked again by your labels. Beside it: what to show next, and the audit that says when to stop.",
   "Train: a U-Net learns from the labels, in the background, and maps all imagery.",
   "Look where its map is wrong, label there, train again; export polygons and labels for a GIS.",
 ];
@@ -242,6 +242,7 @@ const KEYS = [
   ["space", "next page"],
   ["z Z", "undo, redo"],
   ["r", "refine"],
+  ["w", "what to show next"],
   ["?", "all keys"],
 ];
 

@@ -26,7 +26,8 @@ function makePanels(root) {
     });
     anchor.setAttribute("aria-expanded", "true");
     open = { anchor, panel };
-    panel.querySelector("input:not(:disabled), select, button:not(:disabled)")?.focus({ preventScroll: true });
+    const first = panel.querySelector('[aria-checked="true"]:enabled') ?? panel.querySelector("input:enabled, select, button:enabled");
+    first?.focus({ preventScroll: true });
   };
   const outside = (event) => {
     if (!open) return;

@@ -91,7 +91,7 @@ function makeCurve(model, undo) {
     if (!model.get("job")) tell(model, { do: "dismiss" });
   });
   undo.push(follow(model, ["curve"], show));
-  return { toggle, panel };
+  return { toggle, panel, open };
 }
 
 /** What is looked at: labels of the class, tiles. */
@@ -122,8 +122,12 @@ function render({ model, el }) {
   const undo = [];
   const said = makeSaid(model, undo);
   const curve = makeCurve(model, undo);
-  const line = make("div", { className: "wb-status-line" }, ...said.line, makeJob(model, undo), curve.toggle, makeFacts(model, undo));
-  const box = make("div", { className: "wb-status" }, curve.panel, said.whole, line);
+  const told = makeTold(model, undo);
+  // They have one place: the one that is opened shuts the other.
+  curve.toggle.addEventListener("click", told.shut);
+  told.toggle.addEventListener("click", () => curve.open(false));
+  const line = make("div", { className: "wb-status-line" }, ...said.line, makeJob(model, undo), curve.toggle, told.toggle, makeFacts(model, undo));
+  const box = make("div", { className: "wb-status" }, curve.panel, told.panel, said.whole, line);
   shield(box);
   box.addEventListener("keydown", (event) => event.key === "Escape" && said.fold());
   el.classList.add("wb-status-view");

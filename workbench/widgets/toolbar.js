@@ -30,7 +30,7 @@ function makeTools(model, undo) {
 }
 
 /** Refine, undo, redo. */
-function makeVerbs(model, undo) {
+function makeVerbs(model, panels, undo) {
   const refine = button({ className: "wb-main wb-refine", onclick: () => tell(model, { do: "refine" }) }, "refine", "Refine");
   const back = button({ className: "wb-icon-button wb-undo", title: "Undo the last label", onclick: () => tell(model, { do: "undo" }) }, "undo");
   const again = button({ className: "wb-icon-button wb-redo", title: "Redo", onclick: () => tell(model, { do: "redo" }) }, "redo");
@@ -43,7 +43,8 @@ function makeVerbs(model, undo) {
     again.title = model.get("redo") ? "Redo what was undone last" : "There is nothing to redo";
   };
   undo.push(follow(model, ["refine", "undo", "redo"], show));
-  return make("div", { className: "wb-verbs" }, refine, make("div", { className: "wb-group" }, back, again));
+  const next = make("div", { className: "wb-group" }, refine, makeNext(model, panels, undo));
+  return make("div", { className: "wb-verbs" }, next, make("div", { className: "wb-group" }, back, again));
 }
 
 /** The buttons that open menus. */
@@ -68,7 +69,7 @@ function makeMenus(model, panels, asking, undo) {
 
 /** After a click of the mouse the keys act on the cards again; after a press of a key the button keeps the focus. */
 function passKeys({ detail, target }) {
-  if (detail && target.closest(".wb-chip, .wb-tool, .wb-verbs")) target.dispatchEvent(new CustomEvent("wb-click", { bubbles: true }));
+  if (detail && target.closest(".wb-chip, .wb-tool, .wb-verbs") && !target.closest(".wb-next")) target.dispatchEvent(new CustomEvent("wb-click", { bubbles: true }));
 }
 
 function render({ model, el }) {
@@ -82,7 +83,7 @@ function render({ model, el }) {
   line.prepend(
     makeTools(model, undo),
     classes.element,
-    makeVerbs(model, undo),
+    makeVerbs(model, panels, undo),
     makeMenus(model, panels, asking, undo),
   );
   el.classList.add("wb-toolbar-view");

@@ -26,6 +26,17 @@ TOOL_WORDS = {
 }
 
 
+QUEUE_WORDS = {
+    "": ("All hits", "as they are ranked, labelled ones too"),
+    "similar": ("Most similar", "the best that carry no label yet"),
+    "uncertain": ("Most uncertain", "where the scorer is in two minds"),
+    "diverse": ("Most varied", "uncertain ones, unlike each other"),
+    "mistakes": ("Likely mistakes", "labels that all others contradict"),
+    "audit": ("Audit", "ten tiles by lot: tells how far you are"),
+    "disagreement": ("Disagreement", "U-Net and scorer say different things"),
+}
+
+
 class Toolbar(View):
     """The controls.
 
@@ -40,6 +51,8 @@ class Toolbar(View):
         class_name: the one chosen.
         palette: colours to choose from.
         refine: why the hits cannot be refined; empty when they can.
+        queues: id, name and what it shows, and why it cannot be shown (empty when it can), of all there is to mark next.
+        queue: the id of what is shown; empty for all hits.
         undo: whether there is something to take back.
         redo: whether there is something to say again.
         layers: number, name, whether shown, opacity of each layer there is.
@@ -52,7 +65,7 @@ class Toolbar(View):
         limit: bytes that a chip may have.
     """
 
-    _esm = source("common.js", "icons.js", "panels.js", "classes.js", "menus.js", "toolbar.js")
+    _esm = source("common.js", "icons.js", "panels.js", "classes.js", "menus.js", "queues.js", "toolbar.js")
     _css = source("toolbar.css")
     tools: traitlets.List[Any] = traitlets.List().tag(sync=True)
     tool = traitlets.Unicode().tag(sync=True)
@@ -60,6 +73,8 @@ class Toolbar(View):
     class_name = traitlets.Unicode().tag(sync=True)
     palette: traitlets.List[Any] = traitlets.List().tag(sync=True)
     refine = traitlets.Unicode().tag(sync=True)
+    queues: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    queue = traitlets.Unicode().tag(sync=True)
     undo = traitlets.Bool().tag(sync=True)
     redo = traitlets.Bool().tag(sync=True)
     layers: traitlets.List[Any] = traitlets.List().tag(sync=True)
@@ -81,6 +96,8 @@ class Toolbar(View):
         self.watch(lambda: setattr(self, "tool", session.tool), "tool")
         self.watch(self._show_classes, "class_name", "labels_version")
         self.watch(self._show_verbs, *_WATCHED)
+        self.watch(self._show_queues, "scorer", "class_name", "labels_version", "prediction")
+        self.watch(lambda: setattr(self, "queue", session.queue), "queue")
         self.watch(self._show_layers, "layers_version", "shown", "opacity", "stretch")
         self.watch(self._show_ready, "model", "polygons", "labels_version")
         self.watch(lambda: setattr(self, "job", session.running), "running")
@@ -93,7 +110,8 @@ class Toolbar(View):
             "class": session.choose_class,
             "add class": session.add_class,
             "colour": session.colour_class,
-            "refine": lambda: session.refine(k=ON_SCREEN),
+            "refine": lambda: session.go_on(ON_SCREEN),
+            "queue": self._show_queue,
             "undo": session.undo,
             "redo": session.redo,
             "layer": session.show_layer,
@@ -108,6 +126,12 @@ class Toolbar(View):
             "train": self._train,
             "map all imagery": self._map,
         }
+
+    def _show_queue(self, name: str) -> None:
+        if name:
+            self.session.show_queue(name)
+        else:
+            self.session.show_ranked(ON_SCREEN)
 
     def _go_to(self, text: str, ask: str) -> None:
         self._answer(ask, lambda: self.session.go_to(text))
@@ -169,6 +193,13 @@ class Toolbar(View):
         session = self.session
         self.refine = "" if session.can_refine else "Search for something, or mark a tile as positive, then refine"
         self.undo, self.redo = session.can_undo, session.can_redo
+
+    def _show_queues(self) -> None:
+        closed = self.session.queues_closed
+        self.queues = [
+            {"id": queue, "name": name, "says": says, "why": closed.get(queue, "")}
+            for queue, (name, says) in QUEUE_WORDS.items()
+        ]
 
     def _show_layers(self) -> None:
         session = self.session

@@ -1,0 +1,51 @@
+// What to show next: the queues, in a menu beside Refine.
+
+/** A queue to choose. */
+function makeQueue(info, choose) {
+  const name = make("span", { className: "wb-queue-name" }, info.name);
+  const says = make("span", { className: "wb-queue-says" });
+  const made = make("button", { type: "button", className: "wb-queue", role: "menuitemradio", onclick: () => choose(info.id) }, name, says);
+  made.dataset.queue = info.id || "all";
+  return { made, says, id: info.id };
+}
+
+/** The button that opens the menu, which the key w opens as well. */
+function makeNext(model, panels, undo) {
+  const title = "What to show next (w)";
+  const anchor = button({ className: "wb-next", title, "aria-label": title }, "open");
+  const choose = (name) => {
+    panels.close();
+    tell(model, { do: "queue", name });
+    anchor.dispatchEvent(new CustomEvent("wb-click", { bubbles: true }));
+  };
+  const queues = model.get("queues").map((info) => makeQueue(info, choose));
+  const step = (event) => {
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    const open = queues.map(({ made }) => made).filter((made) => !made.disabled);
+    open[(open.indexOf(document.activeElement) + by + open.length) % open.length]?.focus();
+  };
+  const heading = make("div", { className: "wb-heading" }, "Show next, to be marked");
+  const list = make("div", { className: "wb-queues", role: "menu", "aria-label": "What to show next", onkeydown: step });
+  list.append(...queues.map(({ made }) => made));
+  const panel = makePanel("What to show next", "wb-next-menu", heading, list);
+  panels.add(anchor, panel);
+  const show = () => {
+    const infos = model.get("queues");
+    queues.forEach(({ made, says, id }, place) => {
+      const { says: words, why } = infos[place];
+      made.disabled = Boolean(why);
+      made.setAttribute("aria-checked", String(id === model.get("queue")));
+      says.textContent = why || words;
+    });
+    anchor.dataset.on = String(Boolean(model.get("queue")));
+  };
+  undo.push(follow(model, ["queues", "queue"], show));
+  const asked = ({ target }) => {
+    if (anchor.closest(".wb-root")?.contains(target)) panels.show(anchor, panel);
+  };
+  document.addEventListener("wb-next", asked);
+  undo.push(() => document.removeEventListener("wb-next", asked));
+  return anchor;
+}
