@@ -54,7 +54,8 @@ def learn_classes(
     """Learn classes from marked tiles, by multinomial logistic regression.
 
     All scorers are fitted together, so that their scores need no calibration afterwards, for which a handful of marks is
-    too few: against one-versus-rest scorers with Platt's (1999) sigmoids, more ground is right (``benchmarks/class_map.py``).
+    too few: than with one-versus-rest scorers and Platt's (1999) sigmoids, more of all ground is right, though more of the
+    classes' own is called none of them (``benchmarks/class_map.py``).
     Every class weighs the same. None of them is learned from 500 tiles drawn at random, which weigh a quarter of a class:
     many of them are of a class, and count less, the less likely the fit before found them to be none; and from tiles
     that are marked as something else.
