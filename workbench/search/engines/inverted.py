@@ -22,6 +22,7 @@ _SET_FOR, _DEEP_SET_FOR = 0.993, 0.998  # so that other queries reach the aim; d
 NEAR, DEEP = 100, 1000
 """Neighbours that recall is measured for: as many as are looked at, and as a shortlist has."""
 _FIRST = 500  # this part of all codes is read before anything is known of them
+_LIKELY = 4  # this part of all lists, the nearest, is looked at again by what was found first
 _OWN = 8  # what the query counts among the 100 found first
 _STEPS = 7  # of weights, in three binary digits
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -97,10 +98,14 @@ class Lists:
         """
         count = len(self.codes)
         depth = min((NEAR if k <= NEAR else DEEP) + itself, count)
-        first = self.picked(flat_distances(self.centres, query).astype(np.uint32), max(k, depth, count // _FIRST))
+        far = flat_distances(self.centres, query).astype(np.uint32)
+        first = self.picked(far, max(k, depth, count // _FIRST))
         keys = self.scanned(first, query, empty_heap(min(max(k, depth), count)))
         near = (keys[itself:depth][:NEAR] & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        scores = self._scores(query, self.codes[near]) if len(near) else np.zeros(len(self.centres), np.uint32)
+        scores = far + np.uint32(self._most // 2)
+        likely = self.picked(far, count // _LIKELY)
+        if len(near):
+            scores[likely] = self._scores(likely, query, self.codes[near])
         scores[first] = self._most
         rows = int((self.starts[first + 1] - self.starts[first]).sum())
         return Begun(keys, float(keys[depth - 1] >> np.uint64(32)) if depth else 0.0, rows, scores)
@@ -129,15 +134,17 @@ class Lists:
 
     @property
     def _most(self) -> int:
-        """More than any score."""
-        return 8 * self.centres.shape[1] * _STEPS + 1
+        """More than any score: twice as much as can be had, so that other lists come after those that are likely."""
+        return 2 * (8 * self.centres.shape[1] * _STEPS + 1)
 
-    def _scores(self, query: NDArray[np.uint8], near: NDArray[np.uint8]) -> NDArray[np.uint32]:
-        """How much centres differ from a query and codes near it, uint32 (lists,): bits in which these agree weigh more."""
+    def _scores(
+        self, lists: NDArray[np.int64], query: NDArray[np.uint8], near: NDArray[np.uint8]
+    ) -> NDArray[np.uint32]:
+        """How much some centres differ from a query and codes near it, uint32: bits in which these agree weigh more."""
         ones = _OWN * np.unpackbits(query).astype(np.int32) + np.unpackbits(near, axis=1).sum(axis=0, dtype=np.int32)
         surplus = 2 * ones - (_OWN + len(near))
         weights = np.rint(np.abs(surplus) * (_STEPS / max(1, int(np.abs(surplus).max())))).astype(np.uint8)
-        words, usual = as_words(self.centres, np.packbits(surplus > 0))
+        words, usual = as_words(self.centres[lists], np.packbits(surplus > 0))
         planes = np.stack([np.packbits(weights >> digit & 1) for digit in range(3)]).view(words.dtype)
         scores = np.empty(len(words), np.uint32)
         in_slices(

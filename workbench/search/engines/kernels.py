@@ -289,31 +289,41 @@ def _put(far, who, done, size, distance, one):  # type: ignore[no-untyped-def]
 
 
 @_kernel()
-def walk(codes, centres, graph, entries, beam, seen, chosen):  # type: ignore[no-untyped-def]
+def walk(codes, centres, turned, graph, entries, beam, seen, room, chosen):  # type: ignore[no-untyped-def]
     """Write about the nearest centre of each code to ``chosen``, uint32 (n,); see `walks.walked`.
 
     Args:
         codes: uint64 (n, words).
-        centres: uint64 (m, words).
+        centres: uint64 (m, words), words a multiple of 8.
+        turned: the same, (words, m).
         graph: uint32 (m, degree).
         entries: centres to start from, int64.
         beam: how many of the best are kept.
         seen: uint32 (m,), zeros; changed.
+        room: uint64 (m,), to work in.
         chosen: changed.
     """
     far, who, done = np.empty(beam, np.int64), np.empty(beam, np.int64), np.empty(beam, np.bool_)
+    usual, spread, credit = 0.0, 0.0, 1.0
     for row in range(len(codes)):
-        mark, size = np.uint32(row + 1), 0
-        best, start, all_ = np.int64(1 << 40), np.int64(0), row % 256 == 0
-        for place in range(len(centres) if all_ else len(entries)):
-            one = np.int64(place) if all_ else entries[place]
+        credit = min(1.0, credit + 1 / 64)
+        if row % 128 == 0:
+            nearest(codes[row : row + 1], turned, chosen[row : row + 1], room)
+            distance = _distance(codes[row], centres[chosen[row]])
+            off = abs(distance - usual)
+            weight = max(1 / (1 + row // 128), 1 / 32)
+            usual += weight * (distance - usual)
+            spread += weight * ((off if row else 0.0) - spread)
+            continue
+        mark, size, best, start = np.uint32(row + 1), 0, np.int64(1 << 40), np.int64(0)
+        for one in entries:
             distance = _distance(codes[row], centres[one])
             if distance < best:
                 best, start = distance, one
         size = _put(far, who, done, size, best, start)
         seen[start] = mark
-        if row > 0 and seen[chosen[row - 1]] != mark:
-            start = np.int64(chosen[row - 1])
+        start = np.int64(chosen[row - 1])
+        if seen[start] != mark:
             size = _put(far, who, done, size, _distance(codes[row], centres[start]), start)
             seen[start] = mark
         place = 0
@@ -322,13 +332,15 @@ def walk(codes, centres, graph, entries, beam, seen, chosen):  # type: ignore[no
                 place += 1
                 continue
             done[place] = True
-            near = graph[who[place]]
-            for other in near:
+            for other in graph[who[place]]:
                 if seen[other] != mark:
                     seen[other] = mark
                     size = _put(far, who, done, size, _distance(codes[row], centres[other]), np.int64(other))
             place = 0
         chosen[row] = who[0]
+        if far[0] > usual + 2 * spread and credit >= 1:
+            nearest(codes[row : row + 1], turned, chosen[row : row + 1], room)
+            credit = 0.0
 
 
 @_kernel()

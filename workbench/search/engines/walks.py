@@ -11,7 +11,7 @@ from workbench.search.engines.threads import in_slices
 
 _DEGREE = 32
 _BEAM = 16
-_ENTRIES = 256
+_ENTRIES = 64
 _PIECE = 1 << 14  # rows of one walk: a fixed number, so that the answer does not depend on how many threads there are
 
 Words = NDArray[np.uint64]
@@ -46,18 +46,19 @@ def walked(codes: Words, centres: Words, graph: Graph) -> NDArray[np.uint32]:
     """About the nearest centre of each code, uint32 (n,).
 
     The walk keeps the 16 best and looks at their neighbours, as in Malkov & Yashunin 2018, algorithm 2. It starts from the
-    best of 256 centres and from that of the code before: tiles side by side are often alike. Every 256th code is compared
-    with all centres, so that no walk is lost for long.
+    best of 64 centres and from that of the code before: tiles side by side are often alike. Every 128th code is compared
+    with all centres, which shows how far the nearest usually is; and so are others that end unusually far, at most one in
+    64: their walks are lost, as those of the codes after them would be.
     """
-    chosen = np.empty(len(codes), np.uint32)
+    chosen, turned = np.empty(len(codes), np.uint32), np.ascontiguousarray(centres.T)
     entries = np.unique(np.linspace(0, len(centres) - 1, _ENTRIES).astype(np.int64))
 
     def walk_some(part: slice) -> None:
-        seen = np.zeros(len(centres), np.uint32)
+        seen, room = np.empty(len(centres), np.uint32), np.empty(len(centres), np.uint64)
         for piece in range(part.start, part.stop):
             rows = slice(piece * _PIECE, (piece + 1) * _PIECE)
             seen[:] = 0
-            walk(codes[rows], centres, graph, entries, _BEAM, seen, chosen[rows])
+            walk(codes[rows], centres, turned, graph, entries, _BEAM, seen, room, chosen[rows])
 
     in_slices(walk_some, -(-len(codes) // _PIECE))
     return chosen
