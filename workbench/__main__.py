@@ -136,7 +136,9 @@ def _predict(options: argparse.Namespace) -> None:
     from workbench.segmentation.predict import predict
 
     imagery = open_imagery(options.imagery, nodata=options.nodata)
-    path = predict(imagery, options.model, options.out, overwrite=options.overwrite)
+    path = predict(
+        imagery, options.model, options.out, orientations=options.orientations, overwrite=options.overwrite
+    )
     _say(f"wrote {path}")
     if options.polygons:
         save_polygons(polygonize(path, threshold=options.threshold), options.polygons, overwrite=options.overwrite)
@@ -273,9 +275,7 @@ def _parser() -> argparse.ArgumentParser:
     train = verbs.add_parser("train", help="train a U-Net on chips")
     train.add_argument("chips", type=Path)
     train.add_argument("out", type=Path)
-    train.add_argument(
-        "--encoder", default="mobilenet_v2", help="small where there are no ImageNet weights [mobilenet_v2]"
-    )
+    train.add_argument("--encoder", default="aerial", help="aerial, small, mobilenet_v2, resnet18 ... [aerial]")
     train.add_argument("--weights", type=Path)
     train.add_argument("--epochs", type=int, default=20)
     train.add_argument("--minutes", type=float)
@@ -288,6 +288,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("out", type=Path)
     predict.add_argument("--polygons", type=Path, help="also outline: .gpkg, .geojson or .parquet")
     predict.add_argument("--threshold", type=float, default=0.5)
+    predict.add_argument("--orientations", type=int, default=1, choices=(1, 4, 8), help="mean over turned views [1]")
     predict.add_argument("--nodata", type=float)
     predict.add_argument("--overwrite", action="store_true")
     predict.set_defaults(run=_predict)

@@ -18,7 +18,7 @@ from workbench.imagery.opening import open_imagery
 from workbench.jobs import Progress
 from workbench.labels.fold import LabelClass
 from workbench.segmentation.blend import Windows
-from workbench.segmentation.predict import DType, predict, write_probability
+from workbench.segmentation.predict import DType, Orientations, predict, turned, write_probability
 from workbench.segmentation.unet import Model, ModelCard, Normalisation, build_unet, save_model
 
 CLASSES = (LabelClass(1, "roof", "#e6550d"), LabelClass(2, "pool", "#3182bd"))
@@ -168,3 +168,26 @@ def test_imagery_of_another_resolution_is_predicted_with_a_warning(
     coarse = write_raster(tmp_path / "coarse.tif", noise(32, 32), GRID @ Affine.scale(4))
     predict(coarse, model, tmp_path / "out.tif", window_px=64, overlap=16)
     assert "coarse.tif: a pixel is 4 times as large" in caplog.text
+
+
+@pytest.mark.parametrize("orientations", [4, 8])
+def test_a_mean_over_orientations_turns_with_the_ground(orientations: Orientations) -> None:
+    chance = np.random.default_rng(0)
+    slope = chance.random((16, 16), np.float32)
+
+    def lopsided(windows: np.ndarray) -> np.ndarray:
+        return windows[:, :1] * slope
+
+    mean = turned(lopsided, orientations)
+    windows = chance.random((2, 3, 16, 16), np.float32)
+    for quarter in range(4):
+        view = np.rot90(windows, quarter, (-2, -1))
+        assert mean(view) == pytest.approx(np.rot90(mean(windows), quarter, (-2, -1)), abs=1e-5)
+    mirrors = np.allclose(mean(windows[..., ::-1]), mean(windows)[..., ::-1], atol=1e-5)
+    assert mirrors is (orientations == 8)
+    assert np.abs(mean(windows) - lopsided(windows)).max() > 0.1
+
+
+def test_orientations_other_than_1_4_and_8_are_refused() -> None:
+    with pytest.raises(ShapeMismatch, match="orientations=3"):
+        turned(lambda windows: windows, 3)  # type: ignore[arg-type]

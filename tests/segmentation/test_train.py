@@ -19,8 +19,9 @@ from workbench.errors import Cancelled, FileExists, TrainingFailed, TrainingRefu
 from workbench.jobs import Progress
 from workbench.labels.chips import Chips
 from workbench.segmentation.samples import Crops, Normalisation, fit_normalisation, load_samples
+from workbench.segmentation.runs import EpochRow
 from workbench.segmentation.train import Run, train_unet
-from workbench.segmentation.unet import load_model
+from workbench.segmentation.unet import build_unet, load_model
 
 MakeChips = Callable[..., Chips]
 
@@ -243,3 +244,18 @@ def test_class_numbers_may_have_gaps(make_chips: MakeChips, tmp_path: Path):
     chips = dataclasses.replace(chips, classes=chips.classes[1:])
     run = train(chips, tmp_path / "run", epochs=1)
     assert load_model(run.model).card.highest == 2 and run.history[0].iou.keys() == {"pool"}
+
+
+def test_an_encoder_that_knows_something_is_left_alone_at_first(easy_chips: Chips, tmp_path: Path) -> None:
+    known = build_unet("aerial", 3, 1).encoder.state_dict()
+    seen: list[bool] = []
+
+    def look(row: EpochRow) -> None:
+        now = load_model(tmp_path / "long" / "model.safetensors").network.encoder.state_dict()
+        seen.append(row.epoch == 1 and all(torch.equal(known[name], value) for name, value in now.items()))
+
+    train(easy_chips, tmp_path / "long", encoder="aerial", epochs=5, on_epoch=look)
+    assert seen[0]
+    short = train(easy_chips, tmp_path / "short", encoder="aerial", epochs=1)
+    learned = load_model(short.model).network.encoder.state_dict()
+    assert not torch.equal(known["model.conv_stem.weight"], learned["model.conv_stem.weight"])

@@ -134,7 +134,8 @@ def test_a_damaged_a_foreign_and_a_newer_model_file_are_refused(tmp_path: Path):
     for name, content in {
         "cut": data[: len(data) // 2],
         "empty": b"",
-        "newer": data.replace(b'\\"version\\": 1', b'\\"version\\": 9'),
+        "newer": data.replace(b'\\"version\\": 2', b'\\"version\\": 9'),
+        "older": data.replace(b'\\"version\\": 2', b'\\"version\\": 1'),
     }.items():
         (tmp_path / f"{name}.safetensors").write_bytes(content)
         with pytest.raises(WeightsUnavailable, match=name):

@@ -17,6 +17,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from workbench.descriptors.folding import folded
 from workbench.errors import DiskFull, FileExists, RasterRefused, ShapeMismatch
 from workbench.files import atomic_write, format_bytes, slug
 from workbench.imagery.opening import open_imagery
@@ -29,6 +30,7 @@ from workbench.segmentation.unet import STRIDE, Model, load_model
 
 log = logging.getLogger(__name__)
 DType = Literal["uint8", "float32"]
+Orientations = Literal[1, 4, 8]
 STEPS = 254
 """A uint8 file holds probability * 254 and tells GDAL the scale 1 / 254, so that QGIS shows 0 to 1."""
 NODATA = 255
@@ -47,6 +49,7 @@ def predict(
     window_px: int = 512,
     overlap: int = 128,
     region: Window | None = None,
+    orientations: Orientations = 1,
     dtype: DType = "uint8",
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -62,6 +65,8 @@ def predict(
         window_px: side of the windows that the network sees, a multiple of 32.
         overlap: pixels shared by neighbouring windows, see `Windows`.
         region: the only pixels to predict, of a single raster; the others are no-data.
+        orientations: mean over so many turned and mirrored views of each window, which takes so many times as long: 4 for
+            the quarter turns, 8 for their mirror images too.
         dtype: ``uint8``, in steps of 1 / `STEPS`, no-data `NODATA`; or ``float32``, no-data NaN.
         overwrite: replace files that are there.
         progress: counts windows.
@@ -83,7 +88,7 @@ def predict(
     _check(rasters, loaded, window_px, region)
     targets = target_paths(rasters, Path(out), overwrite)
     names = [item.name for item in loaded.card.classes]
-    network = _network(loaded)
+    network = turned(_network(loaded), orientations)
     with shown_progress(progress) as shown:
         for raster, target in zip(rasters, targets, strict=True):
             area = raster.window if region is None else _clipped(region, raster)
@@ -163,17 +168,39 @@ def target_paths(rasters: Sequence[Raster], out: Path, overwrite: bool, ending: 
     return targets
 
 
+def turned(network: Network, orientations: Orientations) -> Network:
+    """The mean of what a network says about a window in each of its orientations, all turned back."""
+    if orientations not in (1, 4, 8):
+        raise ShapeMismatch(f"orientations={orientations}: there are 1, 4 or 8. Choose one of them.")
+    if orientations == 1:
+        return network
+    turns = [(quarter, mirrored) for mirrored in range(orientations // 4) for quarter in range(4)]
+
+    def run(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        total: NDArray[np.float32] | None = None
+        for quarter, mirrored in turns:
+            view = np.rot90(windows[..., ::-1] if mirrored else windows, quarter, (-2, -1))
+            back = np.rot90(network(np.ascontiguousarray(view)), -quarter, (-2, -1))
+            back = back[..., ::-1] if mirrored else back
+            total = back.copy() if total is None else total + back
+        assert total is not None
+        return total / np.float32(len(turns))
+
+    return run
+
+
 def _network(model: Model) -> Network:
     """The model as a function of arrays: probabilities of the classes, without the background."""
     device = best_device()
-    network = model.network.to(device.name)
+    dtype = torch.bfloat16 if device.bfloat16 else torch.float32
+    # Without autocast, which would turn all weights anew for every window.
+    network = folded(model.network).to(device.name, dtype)
     numbers = [item.id for item in model.card.classes]
 
     def run(windows: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            pixels = torch.from_numpy(windows).to(device.name).contiguous(memory_format=torch.channels_last)
-            with device.autocast():
-                logits = network(pixels)
+            pixels = torch.from_numpy(windows).to(device.name, dtype).contiguous(memory_format=torch.channels_last)
+            logits = network(pixels)
             probability: NDArray[np.float32] = torch.softmax(logits.float(), dim=1)[:, numbers].cpu().numpy()
         return probability
 

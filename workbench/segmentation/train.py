@@ -22,17 +22,18 @@ from workbench.jobs import Progress, shown_progress
 from workbench.labels.chips import Chips, open_chips
 from workbench.segmentation.devices import Device, best_device
 from workbench.segmentation.losses import segmentation_loss
+from workbench.segmentation.networks import EncoderUnet
 from workbench.segmentation.runs import MODEL, EpochRow, Run, save_curve, save_history
 from workbench.segmentation.samples import Batch, Crops, Sample, fit_normalisation, load_samples, require_enough
 from workbench.segmentation.schedule import WARM_UP, Schedule
 from workbench.segmentation.scores import IGNORE, Scores, confusion, scores
 from workbench.segmentation.unet import (
+    AERIAL,
     SMALL,
     STRIDE,
     Model,
     ModelCard,
     build_unet,
-    default_encoder,
     highest_id,
     save_model,
 )
@@ -43,13 +44,14 @@ _LARGEST_GRADIENT = 5.0
 _AVERAGE = 0.03
 _RATE, _RATE_SMALL = 1e-3, 3e-3
 _PIECE = 1024
+_SHARE_OF_ENCODER = 1 / 3
 
 
 def train_unet(
     chips: Chips | str | Path,
     out: str | Path,
     *,
-    encoder: str | None = None,
+    encoder: str = AERIAL,
     weights: str | Path | None = None,
     epochs: int = 20,
     minutes: float | None = None,
@@ -64,6 +66,8 @@ def train_unet(
 ) -> Run:
     """Train a U-Net and keep the epoch with the best mean IoU on the validation chips.
 
+    An encoder that begins with weights is left alone while the learning rate rises, until the decoder makes sense of it, and
+    learns a third as fast afterwards (Howard and Ruder 2018, gradual unfreezing and discriminative fine-tuning).
     AdamW (Loshchilov and Hutter, 2019) under a one-cycle learning rate (Smith and Topin, 2018) that ends with the
     last epoch or with ``minutes``, whichever comes first. On a processor, equal arguments give equal weights, unless
     ``minutes`` cuts the schedule. Stopping it (Cancel, an interrupt, a crash) leaves the best checkpoint so far.
@@ -71,8 +75,8 @@ def train_unet(
     Args:
         chips: a folder of `export_chips`, or what it returned.
         out: folder for model.safetensors, history.json and curve.png.
-        encoder: see `build_unet`; when None, mobilenet_v2 where its ImageNet weights are given or cached, else small.
-        weights: ImageNet weights of the encoder, see `build_unet`.
+        encoder: see `build_unet`; the one that archives are searched with, if not told otherwise.
+        weights: of the encoder, see `build_unet`.
         epochs: most passes; a pass draws as many crops as would cover the labelled area once, 32 batches at least.
         minutes: most time for training and validation.
         batch: crops per step.
@@ -94,7 +98,6 @@ def train_unet(
     chips = chips if isinstance(chips, Chips) else open_chips(chips)
     folder = _run_folder(Path(out), overwrite)
     _check_sizes(batch, crop, epochs)
-    encoder = encoder or default_encoder(weights)
     learning_rate = learning_rate or (_RATE_SMALL if encoder == SMALL else _RATE)
     classes, highest = chips.classes, highest_id(chips.classes)
     normalisation = fit_normalisation(chips)
@@ -176,7 +179,15 @@ class _Loop:
     def run(self, patience: int, progress: Progress, on_epoch: Callable[[EpochRow], None] | None) -> None:
         self.device = best_device()
         self.network = self.model.network.to(self.device.name)
-        self.optimiser = torch.optim.AdamW(self.network.parameters())
+        self.encoder = nn.Module()
+        if isinstance(self.network, EncoderUnet) and self.network.pretrained:
+            self.encoder = self.network.encoder
+        known = list(self.encoder.parameters())
+        own = {id(parameter) for parameter in known}
+        new = [each for each in self.network.parameters() if id(each) not in own]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": new, "share": 1.0}, {"params": known, "share": _SHARE_OF_ENCODER}]
+        )
         self.average = AveragedModel(self.network, avg_fn=_moving_average, use_buffers=True)
         crop_area = self.crops.crop**2 * self.batch
         self.steps = int(np.clip(math.ceil(self.crops.labelled / crop_area), *_STEPS_PER_EPOCH))
@@ -204,6 +215,7 @@ class _Loop:
         self.network.train()
         for step in range(self.steps):
             passed = len(self.rows) + step / self.steps
+            self._freeze(self.schedule.done(passed) < WARM_UP)
             if losses and self.schedule.done(passed) >= 1:
                 break
             drawn = self.crops.batch(self.batch)
@@ -220,6 +232,10 @@ class _Loop:
         mean_iou, mean_loss = result.mean_iou, sum(losses) / len(losses)
         return EpochRow(len(self.rows) + 1, mean_loss, val_loss, overlap, mean_iou, result.accuracy, seconds)
 
+    def _freeze(self, frozen: bool) -> None:
+        """Keep an encoder that began with weights as it is, its normalisation too, or let it learn."""
+        self.encoder.requires_grad_(not frozen).train(not frozen)
+
     def _step(self, drawn: Batch, rate: float) -> float:
         """One update; none when the loss is no number, so that the weights stay finite."""
         with self.device.autocast():
@@ -231,7 +247,7 @@ class _Loop:
             loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), _LARGEST_GRADIENT)
             for group in self.optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["share"]
             self.optimiser.step()
             self.average.update_parameters(self.network)
         return value

@@ -17,22 +17,27 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from workbench.descriptors.aerial import WEIGHTS as AERIAL_WEIGHTS
 from workbench.descriptors.networks import cached_weights
 from workbench.descriptors.weights import read_state_dict
 from workbench.errors import WeightsUnavailable
 from workbench.files import atomic_write
 from workbench.imagery.render import Stretch
 from workbench.labels.fold import LabelClass
-from workbench.segmentation.small import SmallUnet
+from workbench.segmentation.networks import EncoderUnet, SmallUnet
 
 log = logging.getLogger(__name__)
-FORMAT, VERSION = "workbench-unet", 1
-SMALL = "small"
-ENCODERS = (SMALL, "mobilenet_v2", "resnet18", "resnet34", "resnet50")
+FORMAT, VERSION = "workbench-unet", 2
+AERIAL, SMALL = "aerial", "small"
+ENCODERS = (AERIAL, SMALL, "mobilenet_v2", "resnet18", "resnet34", "resnet50")
 STRIDE = 32
 """Rows and columns of an input are multiples of this: five halvings."""
 
-_DECODER = (128, 64, 32, 16, 16)
+_BODY = "tu-efficientnet_lite0"
+_OTHER_VERSION = (
+    "was written by a newer workbench. Update this one to use it.",
+    "was written by an older workbench, whose networks were built otherwise. Train again from its chips.",
+)
 _UNREADABLE = (OSError, RuntimeError, SafetensorError, EOFError, ValueError, KeyError)
 
 
@@ -91,16 +96,18 @@ def highest_id(classes: Sequence[LabelClass]) -> int:
 
 
 def build_unet(encoder: str, bands: int, classes: int, weights: str | Path | None = None) -> nn.Module:
-    """Build a U-Net (Ronneberger et al., 2015) on a classification encoder, with a decoder light enough for a processor.
+    """Build a U-Net with a decoder light enough for a processor; see `EncoderUnet` and `SmallUnet`.
 
     Args:
         encoder: one of `ENCODERS`, or any other name `segmentation_models_pytorch` knows (random weights only).
-            ``small`` is no ImageNet network but a `SmallUnet`, the best choice where there are no weights.
-        bands: input bands. With ImageNet weights and other than three bands, the first layer's kernels are repeated
-            over the bands and scaled so that its output keeps its size.
+            ``aerial`` is the encoder that archives are searched with, and starts from what it knows; ``small`` starts from
+            nothing and is the quickest.
+        bands: input bands. Where an encoder's weights are of other than ``bands`` bands, the first layer's kernels are
+            repeated over the bands and scaled so that its output keeps its size.
         classes: the largest class number; output 0 is the background.
-        weights: torchvision state dict of the encoder (``.pth`` or ``.safetensors``, float16 or float32). When None,
-            the torch hub cache is looked in; when that is empty, the start is random, and the log says so.
+        weights: state dict of the encoder (``.pth`` or ``.safetensors``, float16 or float32): torchvision's, or for
+            ``aerial`` another training of it. When None, ``aerial`` starts from the weights in the package; for others
+            the torch hub cache is looked in, and when that is empty, the start is random, and the log says so.
 
     Returns:
         A module from (batch, bands, rows, cols) to logits (batch, classes + 1, rows, cols); rows and cols must be
@@ -114,17 +121,13 @@ def build_unet(encoder: str, bands: int, classes: int, weights: str | Path | Non
             f"{Path(weights).name} cannot be used: the small U-Net starts from random weights. Leave weights out."
         )
     network = _plain_unet(encoder, bands, classes)
-    path = Path(weights) if weights is not None else cached_weights(encoder)
+    path = Path(weights) if weights is not None else AERIAL_WEIGHTS if encoder == AERIAL else cached_weights(encoder)
     if path is None:
-        log.info("no ImageNet weights for %s on this machine: training starts from random weights", encoder)
+        log.info("no weights for %s on this machine: training starts from random weights", encoder)
     else:
         _load_encoder(network.encoder, encoder, path)
+        network.pretrained = True
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def default_encoder(weights: str | Path | None) -> str:
-    """The encoder to take where none is named: a pretrained one if that can be had, else the small U-Net."""
-    return "mobilenet_v2" if weights is not None or cached_weights("mobilenet_v2") else SMALL
 
 
 def save_model(model: Model, path: str | Path) -> None:
@@ -145,8 +148,9 @@ def load_model(path: str | Path) -> Model:
     try:
         with safe_open(path, framework="pt") as file:
             record = json.loads((file.metadata() or {})[FORMAT])
-        if record.pop("version") != VERSION:
-            raise WeightsUnavailable(f"{path.name} was written by a newer workbench. Update this one to use it.")
+        version = record.pop("version")
+        if version != VERSION:
+            raise WeightsUnavailable(f"{path.name} {_OTHER_VERSION[version < VERSION]}")
         card = _card(record)
         network = _plain_unet(card.encoder, card.bands, card.highest)
         network.load_state_dict(load_file(path))
@@ -161,21 +165,19 @@ def _plain_unet(encoder: str, bands: int, classes: int) -> Any:
     if encoder == SMALL:
         return SmallUnet(bands, classes + 1)
     try:
-        return smp.Unet(
-            encoder_name=encoder,
-            encoder_weights=None,
-            decoder_channels=_DECODER,
-            in_channels=bands,
-            classes=classes + 1,
-        )
+        name = _BODY if encoder == AERIAL else encoder
+        module = smp.encoders.get_encoder(name, in_channels=bands, depth=5, weights=None)
     except KeyError as error:
         raise WeightsUnavailable(
             f"There is no encoder named {encoder!r}. Choose one of {', '.join(ENCODERS)}."
         ) from error
+    return EncoderUnet(module, classes + 1)
 
 
 def _load_encoder(module: nn.Module, encoder: str, path: Path) -> None:
     state, own = read_state_dict(path), module.state_dict()
+    if encoder == AERIAL:  # timm's names under another prefix
+        state = {name.replace("body.", "model.", 1): tensor for name, tensor in state.items()}
     first = next(iter(own))
     if first in state and state[first].ndim == 4:
         state[first] = _spread(state[first], own[first].shape[1])
@@ -183,7 +185,7 @@ def _load_encoder(module: nn.Module, encoder: str, path: Path) -> None:
     if missing:
         raise WeightsUnavailable(
             f"{path.name} does not fit {encoder}: {len(missing)} of {len(own)} tensors are missing or of another shape, "
-            f"{missing[0]} first. Expected torchvision's state dict of {encoder}."
+            f"{missing[0]} first. Expected a state dict of {encoder}."
         )
     nn.Module.load_state_dict(module, {name: state[name] for name in own})
     log.info("%s starts from the weights in %s", encoder, path)

@@ -1,0 +1,58 @@
+"""Both kinds of U-Net keep the pixel grid, start from what they can, and refuse weights they cannot use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from workbench.descriptors.aerial import WEIGHTS
+from workbench.descriptors.weights import read_state_dict
+from workbench.errors import WeightsUnavailable
+from workbench.segmentation.unet import build_unet
+
+
+@pytest.mark.parametrize(("bands", "classes", "rows", "cols"), [(3, 1, 64, 96), (5, 4, 32, 32)])
+def test_there_is_a_logit_for_every_pixel(bands: int, classes: int, rows: int, cols: int) -> None:
+    logits = build_unet("small", bands, classes)(torch.rand(2, bands, rows, cols))
+    assert logits.shape == (2, classes + 1, rows, cols)
+
+
+def test_an_output_pixel_depends_on_the_input_under_it_and_around() -> None:
+    network = build_unet("small", 3, 1).eval()
+    image = torch.rand(1, 3, 128, 128, requires_grad=True)
+    network(image)[0, 1, 70, 41].backward()
+    assert image.grad is not None
+    strength = image.grad[0].abs().sum(dim=0)
+    row, col = divmod(int(strength.argmax()), 128)
+    assert abs(row - 70) <= 8 and abs(col - 41) <= 8
+    assert strength[10, 41] > 0
+
+
+def test_weights_for_it_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsUnavailable, match="random weights"):
+        build_unet("small", 3, 1, tmp_path / "imagenet.pth")
+
+
+def test_a_u_net_starts_from_the_encoder_that_archives_are_searched_with() -> None:
+    network = build_unet("aerial", 3, 2)
+    known = read_state_dict(WEIGHTS)
+    own = network.encoder.state_dict()
+    assert len(own) > 200 and all(torch.equal(value, known[f"body.{name[6:]}"]) for name, value in own.items())
+    assert network(torch.rand(1, 3, 64, 96)).shape == (1, 3, 64, 96)
+
+
+def test_other_bands_keep_the_response_of_the_search_encoder() -> None:
+    three, four = (build_unet("aerial", bands, 1).encoder.model.conv_stem for bands in (3, 4))
+    grey = torch.ones(1, 4, 32, 32)
+    with torch.inference_mode():
+        before, after = three(grey[:, :3]), four(grey)
+    assert four.weight.shape[1] == 4 and after.shape == before.shape
+    assert after.norm().item() == pytest.approx(before.norm().item(), rel=0.5)
+
+
+def test_the_decoder_is_light() -> None:
+    network = build_unet("aerial", 3, 1)
+    encoder = sum(parameter.numel() for parameter in network.encoder.parameters())
+    assert sum(parameter.numel() for parameter in network.parameters()) < 1.5 * encoder
