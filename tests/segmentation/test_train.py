@@ -18,8 +18,8 @@ from torch import nn
 from workbench.errors import Cancelled, FileExists, TrainingFailed, TrainingRefused
 from workbench.jobs import Progress
 from workbench.labels.chips import Chips
-from workbench.segmentation.samples import Crops, Normalisation, fit_normalisation, load_samples
 from workbench.segmentation.runs import EpochRow
+from workbench.segmentation.samples import Crops, Normalisation, fit_normalisation, load_samples
 from workbench.segmentation.train import Run, train_unet
 from workbench.segmentation.unet import build_unet, load_model
 
@@ -29,7 +29,7 @@ MakeChips = Callable[..., Chips]
 @pytest.fixture(autouse=True)
 def short_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr("workbench.segmentation.train._STEPS_PER_EPOCH", (3, 3))
+    monkeypatch.setattr("workbench.segmentation.loop.STEPS_PER_EPOCH", (3, 3))
 
 
 def train(chips: Chips, out: Path, **given) -> Run:
@@ -40,7 +40,7 @@ def train(chips: Chips, out: Path, **given) -> Run:
 
 @pytest.mark.slow
 def test_a_network_learns_what_is_easy(easy_chips: Chips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workbench.segmentation.train._STEPS_PER_EPOCH", (10, 10))
+    monkeypatch.setattr("workbench.segmentation.loop.STEPS_PER_EPOCH", (10, 10))
     run = train(easy_chips, tmp_path / "run", epochs=6, batch=4, crop=64)
     assert run.best.mean_iou > 0.8
     assert run.best.mean_iou == max(row.mean_iou for row in run.history)
@@ -67,7 +67,7 @@ def test_the_time_budget_ends_training(easy_chips: Chips, tmp_path: Path):
 
 
 def test_early_stop_waits_as_many_epochs_as_told(easy_chips: Chips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workbench.segmentation.train.WARM_UP", 0.0)
+    monkeypatch.setattr("workbench.segmentation.loop.WARM_UP", 0.0)
     run = train(easy_chips, tmp_path / "run", epochs=40, patience=1, learning_rate=1e-9)
     assert len(run.history) == run.best_epoch + 1 < 40
 

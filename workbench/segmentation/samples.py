@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ class Crops:
     """
 
     def __init__(self, samples: Sequence[Sample], classes: int, crop: int, seed: int) -> None:
-        self._samples, self.crop = samples, crop
+        self._samples, self.crop, self._seed = samples, crop, seed
         self._random = np.random.default_rng(seed)
         counts = np.stack([sample.counts(classes) for sample in samples])  # (samples, classes + 1)
         self.labelled = int(counts.sum())
@@ -73,6 +73,15 @@ class Crops:
         self._classes = 1 + np.flatnonzero(counts[:, 1:].sum(axis=0))
         self._by_class = {int(c): counts[:, c] / counts[:, c].sum() for c in self._classes}
         self._places: dict[tuple[int, int], NDArray[np.int64]] = {}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Where the source is: set it, and the same crops follow."""
+        return dict(self._random.bit_generator.state)
+
+    @state.setter
+    def state(self, value: Mapping[str, Any]) -> None:
+        self._random.bit_generator.state = dict(value)
 
     def batch(self, size: int) -> Batch:
         """Draw ``size`` crops."""
@@ -115,8 +124,10 @@ class Crops:
         """Flat positions of up to a few thousand pixels of a class in a chip, found once."""
         if (number, wanted) not in self._places:
             found = np.flatnonzero(self._samples[number].mask == wanted)
-            few = found if found.size <= _POSITIONS else self._random.choice(found, _POSITIONS, replace=False)
-            self._places[number, wanted] = few
+            if found.size > _POSITIONS:  # with a generator of its own: one that goes on draws the same
+                chance = np.random.default_rng([self._seed, number, wanted])
+                found = chance.choice(found, _POSITIONS, replace=False)
+            self._places[number, wanted] = found
         return self._places[number, wanted]
 
     def _recolour(self, image: Tensor) -> Tensor:

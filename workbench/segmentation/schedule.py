@@ -26,10 +26,14 @@ class Schedule:
     rate: float
     started: float
 
+    def seconds(self) -> float:
+        """How long it has taken."""
+        return time.monotonic() - self.started
+
     def done(self, epochs: float) -> float:
         """The share that is over after so many epochs, 1 or more at the end."""
         share = epochs / self.epochs
-        return share if self.minutes is None else max(share, (time.monotonic() - self.started) / (60 * self.minutes))
+        return share if self.minutes is None else max(share, self.seconds() / (60 * self.minutes))
 
     def learning_rate(self, epochs: float) -> float:
         """One cycle: up from a twenty-fifth along a cosine, then down to nothing along another."""

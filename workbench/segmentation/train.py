@@ -1,50 +1,32 @@
-"""Training a U-Net on chips: one loop to read in one sitting, and the checkpoint of the best epoch kept."""
+"""Training a U-Net on chips: everything is checked before the first step, and the best epoch is kept."""
 
 from __future__ import annotations
 
 import gc
-import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor
 
 from workbench.errors import Cancelled, FileExists, TrainingFailed, TrainingRefused
+from workbench.files import sha256
 from workbench.imagery.opening import open_imagery
 from workbench.jobs import Progress, shown_progress
 from workbench.labels.chips import Chips, open_chips
-from workbench.segmentation.devices import Device, best_device
-from workbench.segmentation.losses import segmentation_loss
-from workbench.segmentation.networks import EncoderUnet
-from workbench.segmentation.runs import MODEL, EpochRow, Run, save_curve, save_history
-from workbench.segmentation.samples import Batch, Crops, Sample, fit_normalisation, load_samples, require_enough
-from workbench.segmentation.schedule import WARM_UP, Schedule
-from workbench.segmentation.scores import IGNORE, Scores, confusion, scores
-from workbench.segmentation.unet import (
-    AERIAL,
-    SMALL,
-    STRIDE,
-    Model,
-    ModelCard,
-    build_unet,
-    highest_id,
-    save_model,
-)
+from workbench.labels.fold import LabelClass
+from workbench.segmentation.checkpoints import CHECKPOINT, Progressed, read_checkpoint
+from workbench.segmentation.devices import best_device
+from workbench.segmentation.loop import Loop
+from workbench.segmentation.runs import MODEL, EpochRow, Run
+from workbench.segmentation.samples import Crops, fit_normalisation, load_samples, require_enough
+from workbench.segmentation.schedule import Schedule
+from workbench.segmentation.unet import AERIAL, SMALL, STRIDE, Model, ModelCard, build_unet, highest_id, load_model
 
-log = logging.getLogger(__name__)
-_STEPS_PER_EPOCH = (32, 400)
-_LARGEST_GRADIENT = 5.0
-_AVERAGE = 0.03
 _RATE, _RATE_SMALL = 1e-3, 3e-3
-_PIECE = 1024
-_SHARE_OF_ENCODER = 1 / 3
 
 
 def train_unet(
@@ -53,13 +35,16 @@ def train_unet(
     *,
     encoder: str = AERIAL,
     weights: str | Path | None = None,
+    start: str | Path | None = None,
     epochs: int = 20,
     minutes: float | None = None,
     batch: int = 8,
     crop: int = 256,
     learning_rate: float | None = None,
     patience: int = 6,
+    class_weights: Mapping[str, float] | None = None,
     seed: int = 0,
+    resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
@@ -77,57 +62,86 @@ def train_unet(
         out: folder for model.safetensors, history.json and curve.png.
         encoder: see `build_unet`; the one that archives are searched with, if not told otherwise.
         weights: of the encoder, see `build_unet`.
+        start: a model to go on from with these chips, instead of an encoder: after corrections, or after many masks that are
+            not quite right with few that are (Maggiori et al. 2017, "Convolutional neural networks for large-scale
+            remote-sensing image classification", section III-C).
         epochs: most passes; a pass draws as many crops as would cover the labelled area once, 32 batches at least.
         minutes: most time for training and validation.
         batch: crops per step.
         crop: side of a crop in pixels, a multiple of 32.
         learning_rate: at the top of the cycle; when None, 0.001, or 0.003 for a small network from random weights.
         patience: epochs without a better validation IoU after which training stops.
+        class_weights: factors of the cross-entropy by class name, "background" among them; 1 where not named.
         seed: of the first weights, the crops and their augmentation.
-        overwrite: replace the model that is in ``out`` already.
+        resume: go on after the last epoch of a training in ``out`` that was killed, with the weights it would have had;
+            start one where there is none.
+        overwrite: replace what is in ``out`` already, a model or an interrupted training.
         progress: counts batches.
         on_epoch: called after each epoch.
 
     Raises:
         TrainingRefused: one class only, or too little of it, in training or validation; nothing was written.
         TrainingFailed: the loss is no number any more, or memory is out; the best checkpoint so far is kept.
-        WeightsUnavailable: see `build_unet`.
-        FileExists: ``out`` holds a model and ``overwrite`` is false.
+        WeightsUnavailable: see `build_unet` and `load_model`.
+        FileExists: ``out`` holds a model or an interrupted training, and neither ``resume`` nor ``overwrite`` is true.
     """
     started = time.monotonic()
     chips = chips if isinstance(chips, Chips) else open_chips(chips)
-    folder = _run_folder(Path(out), overwrite)
     _check_sizes(batch, crop, epochs)
-    learning_rate = learning_rate or (_RATE_SMALL if encoder == SMALL else _RATE)
+    settings = {
+        "chips": sha256(chips.folder / "manifest.json"),
+        "encoder": encoder,
+        "weights": None if weights is None else Path(weights).name,
+        "start": None if start is None else sha256(start),
+        "epochs": epochs,
+        "minutes": minutes,
+        "batch": batch,
+        "crop": crop,
+        "learning_rate": learning_rate,
+        "patience": patience,
+        "class_weights": None if class_weights is None else dict(class_weights),
+        "seed": seed,
+    }
+    folder, reached = _run_folder(Path(out), settings, resume=resume, overwrite=overwrite)
+    before = None if start is None else load_model(start)
+    encoder = encoder if before is None else before.card.encoder
+    learning_rate = learning_rate or (_RATE_SMALL if encoder == SMALL else _RATE) / (1 if before is None else 3)
     classes, highest = chips.classes, highest_id(chips.classes)
-    normalisation = fit_normalisation(chips)
+    normalisation = fit_normalisation(chips) if before is None else before.card.normalisation
     training = load_samples(chips, "train", normalisation)
     validation = load_samples(chips, "validation", normalisation)
     require_enough(training, validation, classes)
     bands = training[0].image.shape[0]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = build_unet(encoder, bands, highest, weights)
+    if before is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = build_unet(encoder, bands, highest, weights)
+    else:
+        _check_start(before.card, classes, bands)
+        network = before.network
     pixel = open_imagery(chips.folder / chips.of("train")[0].image)[0].pixel_size_m
     model = Model(network, ModelCard(encoder, classes, bands, pixel, normalisation, dict(chips.stretch)))
     folder.mkdir(parents=True, exist_ok=True)
-    training_loop = _Loop(
+    training_loop = Loop(
         model=model,
         crops=Crops(training, highest, crop, seed),
         validation=validation,
         batch=batch,
-        schedule=Schedule(epochs, minutes, learning_rate, started),
+        schedule=Schedule(epochs, minutes, learning_rate, started - (reached.seconds if reached else 0)),
+        weights=_class_weights(classes, highest, class_weights),
+        settings=settings,
         folder=folder,
     )
     try:
         with shown_progress(progress) as shown:
-            training_loop.run(patience, shown, on_epoch)
+            training_loop.run(patience, reached, shown, on_epoch)
     except Cancelled as stop:
         raise Cancelled(f"Training was stopped. {training_loop.kept}") from stop
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
     else:
+        (folder / CHECKPOINT).unlink()  # there is nothing left to go on with
         return Run(folder, folder / MODEL, training_loop.rows, training_loop.best, classes)
     # Raised here and not above, so that no traceback holds on to tensors: a smaller batch must work right away.
     del training_loop, model, network
@@ -137,147 +151,6 @@ def train_unet(
     )
 
 
-def validate(network: nn.Module, samples: Sequence[Sample], classes: int, device: Device) -> tuple[float, Scores]:
-    """Run a network over whole chips.
-
-    Returns:
-        The mean loss over labelled pixels, and the scores over all chips together.
-    """
-    network.eval()
-    total, matrix = 0.0, np.zeros((classes + 1, classes + 1), np.int64)
-    with torch.inference_mode():
-        for image, mask in _pieces(samples):
-            with device.autocast():
-                logits = network(image.to(device.name))
-            labelled = int((mask != IGNORE).sum())
-            total += labelled * float(segmentation_loss(logits, mask.long().to(device.name)))
-            found = logits.argmax(dim=1).cpu().numpy().astype(np.uint8)
-            matrix += confusion(found, mask.numpy(), classes)
-    return total / max(1, int(matrix.sum())), scores(matrix)
-
-
-@dataclass
-class _Loop:
-    """The state of one training: epochs of steps, each epoch validated, the best one kept."""
-
-    model: Model
-    crops: Crops
-    validation: Sequence[Sample]
-    batch: int
-    schedule: Schedule
-    folder: Path
-    rows: list[EpochRow] = field(default_factory=list)
-    best: int = 0
-
-    @property
-    def kept(self) -> str:
-        """What is on disk, in words."""
-        return (
-            f"The best model so far, of epoch {self.best}, is in {self.folder}." if self.best else "No model was kept."
-        )
-
-    def run(self, patience: int, progress: Progress, on_epoch: Callable[[EpochRow], None] | None) -> None:
-        self.device = best_device()
-        self.network = self.model.network.to(self.device.name)
-        self.encoder = nn.Module()
-        if isinstance(self.network, EncoderUnet) and self.network.pretrained:
-            self.encoder = self.network.encoder
-        known = list(self.encoder.parameters())
-        own = {id(parameter) for parameter in known}
-        new = [each for each in self.network.parameters() if id(each) not in own]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": new, "share": 1.0}, {"params": known, "share": _SHARE_OF_ENCODER}]
-        )
-        self.average = AveragedModel(self.network, avg_fn=_moving_average, use_buffers=True)
-        crop_area = self.crops.crop**2 * self.batch
-        self.steps = int(np.clip(math.ceil(self.crops.labelled / crop_area), *_STEPS_PER_EPOCH))
-        progress.begin("training", self.schedule.epochs * self.steps, "batches")
-        waited = 0
-        while self.schedule.done(len(self.rows)) < 1 and waited < patience:
-            row = self._epoch(progress)
-            self.rows.append(row)
-            if self.best == 0 or row.mean_iou > self.rows[self.best - 1].mean_iou:
-                self.best, waited = row.epoch, 0
-                save_model(Model(self.average.module, self.model.card), self.folder / MODEL)
-            elif self.schedule.done(row.epoch) > WARM_UP:
-                waited += 1
-            save_history(self.folder, self.rows, self.best)
-            save_curve(self.folder, self.rows, self.best, self.model.card.classes)
-            log.info("epoch %d: loss %.3f, IoU %.3f", row.epoch, row.val_loss, row.mean_iou)
-            if on_epoch is not None:
-                on_epoch(row)
-            if row.epoch == 1:
-                total = self.schedule.epochs_in_all(row.seconds) * self.steps
-                progress.begin("training", total, "batches", done=self.steps)
-
-    def _epoch(self, progress: Progress) -> EpochRow:
-        since, losses = time.monotonic(), list[float]()
-        self.network.train()
-        for step in range(self.steps):
-            passed = len(self.rows) + step / self.steps
-            self._freeze(self.schedule.done(passed) < WARM_UP)
-            if losses and self.schedule.done(passed) >= 1:
-                break
-            drawn = self.crops.batch(self.batch)
-            losses.append(self._step(drawn, self.schedule.learning_rate(passed)))
-            if not math.isfinite(losses[-1]):
-                raise self._diverged(f"on the chips {', '.join(sorted(set(drawn.names)))}")
-            progress.advance()
-        classes = self.model.card.classes
-        val_loss, result = validate(self.average.module, self.validation, self.model.card.highest, self.device)
-        if not math.isfinite(val_loss):
-            raise self._diverged("on the validation chips")
-        overlap = {item.name: _number(result.iou[item.id]) for item in classes}
-        seconds = time.monotonic() - since
-        mean_iou, mean_loss = result.mean_iou, sum(losses) / len(losses)
-        return EpochRow(len(self.rows) + 1, mean_loss, val_loss, overlap, mean_iou, result.accuracy, seconds)
-
-    def _freeze(self, frozen: bool) -> None:
-        """Keep an encoder that began with weights as it is, its normalisation too, or let it learn."""
-        self.encoder.requires_grad_(not frozen).train(not frozen)
-
-    def _step(self, drawn: Batch, rate: float) -> float:
-        """One update; none when the loss is no number, so that the weights stay finite."""
-        with self.device.autocast():
-            logits = self.network(drawn.images.to(self.device.name))
-        loss = segmentation_loss(logits, drawn.masks.to(self.device.name))
-        value = float(loss.detach())
-        if math.isfinite(value):
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), _LARGEST_GRADIENT)
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate * group["share"]
-            self.optimiser.step()
-            self.average.update_parameters(self.network)
-        return value
-
-    def _diverged(self, where: str) -> TrainingFailed:
-        return TrainingFailed(
-            f"The loss is no number any more, in epoch {len(self.rows) + 1} {where}. {self.kept} "
-            f"Try a learning rate below {self.schedule.rate:g}, or look at those chips."
-        )
-
-
-def _moving_average(average: Tensor, now: Tensor, steps: Tensor | int) -> Tensor:
-    """Polyak averaging over about the last 33 steps, fewer at the start: smoother than the last step and better."""
-    return average + (now - average) * max(_AVERAGE, 3 / (3 + int(steps)))
-
-
-def _pieces(samples: Sequence[Sample]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Chips as batches of one, (1, bands, rows, cols) and (1, rows, cols), large ones in parts that fit in memory."""
-    for sample in samples:
-        rows, cols = sample.mask.shape
-        for row in range(0, rows, _PIECE):
-            for col in range(0, cols, _PIECE):
-                part = np.s_[..., row : row + _PIECE, col : col + _PIECE]
-                image = torch.from_numpy(sample.image[part].astype(np.float32))
-                mask = torch.from_numpy(sample.mask[part])
-                fill = (0, -mask.shape[1] % STRIDE, 0, -mask.shape[0] % STRIDE)
-                image = F.pad(image, fill)[None].contiguous(memory_format=torch.channels_last)
-                yield image, F.pad(mask, fill, value=IGNORE)[None]
-
-
 def _check_sizes(batch: int, crop: int, epochs: int) -> None:
     if crop < STRIDE or crop % STRIDE:
         raise TrainingRefused(f"crop={crop} does not fit the network. Choose a multiple of {STRIDE}, such as 256.")
@@ -285,14 +158,50 @@ def _check_sizes(batch: int, crop: int, epochs: int) -> None:
         raise TrainingRefused(f"batch={batch}, epochs={epochs}: both must be at least 1.")
 
 
-def _run_folder(folder: Path, overwrite: bool) -> Path:
-    if (folder / MODEL).exists() and not overwrite:
-        raise FileExists(f"{folder} holds a trained model already. Choose another folder, or pass overwrite=True.")
-    return folder
+def _run_folder(
+    folder: Path, settings: Mapping[str, Any], *, resume: bool, overwrite: bool
+) -> tuple[Path, Progressed | None]:
+    """Check that a training may write into a folder, and how far one came there that is to go on."""
+    reached = None if overwrite else read_checkpoint(folder)
+    if reached is None:
+        if (folder / MODEL).exists() and not overwrite:
+            raise FileExists(f"{folder} holds a trained model already. Choose another folder, or pass overwrite=True.")
+        return folder, None
+    done = f"{folder} holds a training that stopped after epoch {len(reached.rows)} of at most {reached.settings['epochs']}"
+    if not resume:
+        raise FileExists(f"{done}. Go on with resume=True and the same settings, or start anew with overwrite=True.")
+    other = [name for name, value in settings.items() if reached.settings.get(name) != value]
+    if other:
+        raise TrainingRefused(
+            f"{done}, with another {other[0]}: {reached.settings.get(other[0])!r} and not {settings[other[0]]!r}. Go on with "
+            "the settings it was started with, or start anew with overwrite=True."
+        )
+    return folder, reached
 
 
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _check_start(card: ModelCard, classes: Sequence[LabelClass], bands: int) -> None:
+    known, asked = ([(item.id, item.name) for item in every] for every in (card.classes, classes))
+    if known != asked or card.bands != bands:
+        raise TrainingRefused(
+            f"The model to start from knows {', '.join(name for _, name in known)} in {card.bands} bands; the chips have "
+            f"{', '.join(name for _, name in asked)} in {bands}. Start from a model of the same classes, or from an encoder."
+        )
+
+
+def _class_weights(classes: Sequence[LabelClass], highest: int, given: Mapping[str, float] | None) -> Tensor | None:
+    if given is None:
+        return None
+    numbers = {"background": 0} | {item.name: item.id for item in classes}
+    wrong = [name for name, value in given.items() if name not in numbers or not 0 < value < math.inf]
+    if wrong:
+        raise TrainingRefused(
+            f"class_weights={dict(given)}: {wrong[0]!r} is no class here, or its factor is not above 0. "
+            f"There are {', '.join(numbers)}."
+        )
+    weights = torch.ones(highest + 1)
+    for name, value in given.items():
+        weights[numbers[name]] = value
+    return weights.to(best_device().name)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
