@@ -83,7 +83,7 @@ def test_an_interrupted_training_names_itself_and_is_not_replaced_unasked(
     killed(easy_chips, tmp_path / "run", 2, monkeypatch)
     with pytest.raises(FileExists, match=r"run holds a training that stopped after epoch 2 of at most 4.*resume=True"):
         train(easy_chips, tmp_path / "run")
-    with pytest.raises(TrainingRefused, match=r"another batch: 2 and not 1"):
+    with pytest.raises(TrainingRefused, match=r"other crops: \[2, 32, 3\] and not \[1, 32, 3\]"):
         train(easy_chips, tmp_path / "run", resume=True, batch=1)
     assert len(train(easy_chips, tmp_path / "run", overwrite=True, epochs=1).history) == 1
 

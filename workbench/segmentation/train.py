@@ -16,7 +16,7 @@ from workbench.errors import Cancelled, FileExists, TrainingFailed, TrainingRefu
 from workbench.files import sha256
 from workbench.imagery.opening import open_imagery
 from workbench.jobs import Progress, shown_progress
-from workbench.labels.chips import Chips, open_chips
+from workbench.labels.chips import Chips, Split, open_chips
 from workbench.labels.fold import LabelClass
 from workbench.segmentation.checkpoints import CHECKPOINT, Progressed, read_checkpoint
 from workbench.segmentation.devices import best_device
@@ -24,9 +24,20 @@ from workbench.segmentation.loop import Loop
 from workbench.segmentation.runs import MODEL, EpochRow, Run
 from workbench.segmentation.samples import Crops, fit_normalisation, load_samples, require_enough
 from workbench.segmentation.schedule import Schedule
-from workbench.segmentation.unet import AERIAL, SMALL, STRIDE, Model, ModelCard, build_unet, highest_id, load_model
+from workbench.segmentation.unet import (
+    AERIAL,
+    SMALL,
+    STRIDE,
+    Model,
+    ModelCard,
+    Normalisation,
+    build_unet,
+    highest_id,
+    load_model,
+)
 
 _RATE, _RATE_SMALL = 1e-3, 3e-3
+_SPLITS: tuple[Split, Split] = ("train", "validation")
 
 
 def train_unet(
@@ -71,10 +82,9 @@ def train_unet(
         crop: side of a crop in pixels, a multiple of 32.
         learning_rate: at the top of the cycle; when None, 0.001, or 0.003 for a small network from random weights.
         patience: epochs without a better validation IoU after which training stops.
-        class_weights: factors of the cross-entropy by class name, "background" among them; 1 where not named.
+        class_weights: factors of the cross-entropy by class name ("background" too); 1 where not named.
         seed: of the first weights, the crops and their augmentation.
-        resume: go on after the last epoch of a training in ``out`` that was killed, with the weights it would have had;
-            start one where there is none.
+        resume: go on after the last epoch of a training in ``out`` that was killed; start one where there is none.
         overwrite: replace what is in ``out`` already, a model or an interrupted training.
         progress: counts batches.
         on_epoch: called after each epoch.
@@ -90,17 +100,10 @@ def train_unet(
     _check_sizes(batch, crop, epochs)
     settings = {
         "chips": sha256(chips.folder / "manifest.json"),
-        "encoder": encoder,
-        "weights": None if weights is None else Path(weights).name,
-        "start": None if start is None else sha256(start),
-        "epochs": epochs,
-        "minutes": minutes,
-        "batch": batch,
-        "crop": crop,
-        "learning_rate": learning_rate,
-        "patience": patience,
-        "class_weights": None if class_weights is None else dict(class_weights),
-        "seed": seed,
+        "begun": [encoder, weights and Path(weights).name, start and sha256(start)],
+        "schedule": [epochs, minutes, learning_rate, patience],
+        "crops": [batch, crop, seed],
+        "class_weights": class_weights and dict(class_weights),
     }
     folder, reached = _run_folder(Path(out), settings, resume=resume, overwrite=overwrite)
     before = None if start is None else load_model(start)
@@ -108,19 +111,9 @@ def train_unet(
     learning_rate = learning_rate or (_RATE_SMALL if encoder == SMALL else _RATE) / (1 if before is None else 3)
     classes, highest = chips.classes, highest_id(chips.classes)
     normalisation = fit_normalisation(chips) if before is None else before.card.normalisation
-    training = load_samples(chips, "train", normalisation)
-    validation = load_samples(chips, "validation", normalisation)
+    training, validation = (load_samples(chips, split, normalisation) for split in _SPLITS)
     require_enough(training, validation, classes)
-    bands = training[0].image.shape[0]
-    if before is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = build_unet(encoder, bands, highest, weights)
-    else:
-        _check_start(before.card, classes, bands)
-        network = before.network
-    pixel = open_imagery(chips.folder / chips.of("train")[0].image)[0].pixel_size_m
-    model = Model(network, ModelCard(encoder, classes, bands, pixel, normalisation, dict(chips.stretch)))
+    model = _first_model(chips, normalisation, encoder, weights, before, seed)
     folder.mkdir(parents=True, exist_ok=True)
     training_loop = Loop(
         model=model,
@@ -144,7 +137,7 @@ def train_unet(
         (folder / CHECKPOINT).unlink()  # there is nothing left to go on with
         return Run(folder, folder / MODEL, training_loop.rows, training_loop.best, classes)
     # Raised here and not above, so that no traceback holds on to tensors: a smaller batch must work right away.
-    del training_loop, model, network
+    del training_loop, model, before
     _free_memory()
     raise TrainingFailed(
         f"Memory ran out with batch={batch} and crop={crop}. Try batch={max(1, batch // 2)}, or a smaller crop."
@@ -167,25 +160,42 @@ def _run_folder(
         if (folder / MODEL).exists() and not overwrite:
             raise FileExists(f"{folder} holds a trained model already. Choose another folder, or pass overwrite=True.")
         return folder, None
-    done = f"{folder} holds a training that stopped after epoch {len(reached.rows)} of at most {reached.settings['epochs']}"
+    done = f"{folder} holds a training that stopped after epoch {len(reached.rows)} of at most {reached.settings['schedule'][0]}"
     if not resume:
         raise FileExists(f"{done}. Go on with resume=True and the same settings, or start anew with overwrite=True.")
     other = [name for name, value in settings.items() if reached.settings.get(name) != value]
     if other:
         raise TrainingRefused(
-            f"{done}, with another {other[0]}: {reached.settings.get(other[0])!r} and not {settings[other[0]]!r}. Go on with "
+            f"{done}, with other {other[0]}: {reached.settings.get(other[0])!r} and not {settings[other[0]]!r}. Go on with "
             "the settings it was started with, or start anew with overwrite=True."
         )
     return folder, reached
 
 
-def _check_start(card: ModelCard, classes: Sequence[LabelClass], bands: int) -> None:
-    known, asked = ([(item.id, item.name) for item in every] for every in (card.classes, classes))
-    if known != asked or card.bands != bands:
+def _first_model(
+    chips: Chips,
+    normalisation: Normalisation,
+    encoder: str,
+    weights: str | Path | None,
+    before: Model | None,
+    seed: int,
+) -> Model:
+    """What training begins with: a network on an encoder, or one that was trained before on the same classes."""
+    raster = open_imagery(chips.folder / chips.of("train")[0].image)[0]
+    bands, classes = len(raster.bands), chips.classes
+    card = ModelCard(encoder, classes, bands, raster.pixel_size_m, normalisation, dict(chips.stretch))
+    if before is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return Model(build_unet(encoder, bands, highest_id(classes), weights), card)
+    known, asked = ([(item.id, item.name) for item in every] for every in (before.card.classes, classes))
+    if known != asked or before.card.bands != bands:
         raise TrainingRefused(
-            f"The model to start from knows {', '.join(name for _, name in known)} in {card.bands} bands; the chips have "
-            f"{', '.join(name for _, name in asked)} in {bands}. Start from a model of the same classes, or from an encoder."
+            f"The model to start from knows {', '.join(name for _, name in known)} in {before.card.bands} bands; the chips "
+            f"have {', '.join(name for _, name in asked)} in {bands}. Start from a model of the same classes, or from an "
+            "encoder."
         )
+    return Model(before.network, card)
 
 
 def _class_weights(classes: Sequence[LabelClass], highest: int, given: Mapping[str, float] | None) -> Tensor | None:
