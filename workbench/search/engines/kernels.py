@@ -344,6 +344,22 @@ def walk(codes, centres, turned, graph, entries, beam, seen, room, chosen):  # t
 
 
 @_kernel()
+def turn_round(graph, counts, back):  # type: ignore[no-untyped-def]
+    """Write to ``back``, uint32 (n, most), who has each among its eight nearest in a graph (n, degree), as room allows.
+
+    Where there is room left, a row names itself. Counts: int64 (n,), zeros; changed.
+    """
+    for row in range(len(graph)):
+        back[row] = row
+    for place in range(min(8, graph.shape[1])):
+        for row in range(len(graph)):
+            other = graph[row, place]
+            if counts[other] < back.shape[1]:
+                back[other, counts[other]] = row
+                counts[other] += 1
+
+
+@_kernel()
 def join(centres, graph, first, found, seen):  # type: ignore[no-untyped-def]
     """Write the nearest of neighbours and their neighbours of centres from ``first`` on to ``found``, uint32 (n, degree)."""
     degree = graph.shape[1]

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.search.engines.best import ALL, NO_NUMBERS, empty_heap
-from workbench.search.engines.kernels import join, scan, walk
+from workbench.search.engines.kernels import join, scan, turn_round, walk
 from workbench.search.engines.threads import in_slices
 
-_DEGREE = 32
+_DEGREE, _BACK = 32, 16
 _BEAM = 16
 _ENTRIES = 64
 _PIECE = 1 << 14  # rows of one walk: a fixed number, so that the answer does not depend on how many threads there are
@@ -50,6 +50,10 @@ def walked(codes: Words, centres: Words, graph: Graph) -> NDArray[np.uint32]:
     with all centres, which shows how far the nearest usually is; and so are others that end unusually far, at most one in
     64: their walks are lost, as those of the codes after them would be.
     """
+    # Many are among the nearest of no other (Radovanović, Nanopoulos & Ivanović 2010): ways back lead to them.
+    back = np.empty((len(centres), _BACK), np.uint32)
+    turn_round(graph, np.zeros(len(centres), np.int64), back)
+    graph = np.hstack([graph, back])
     chosen, turned = np.empty(len(codes), np.uint32), np.ascontiguousarray(centres.T)
     entries = np.unique(np.linspace(0, len(centres) - 1, _ENTRIES).astype(np.int64))
 
