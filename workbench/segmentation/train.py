@@ -109,19 +109,18 @@ def train_unet(
     before = None if start is None else load_model(start)
     encoder = encoder if before is None else before.card.encoder
     learning_rate = learning_rate or (_RATE_SMALL if encoder == SMALL else _RATE) / (1 if before is None else 3)
-    classes, highest = chips.classes, highest_id(chips.classes)
     normalisation = fit_normalisation(chips) if before is None else before.card.normalisation
     training, validation = (load_samples(chips, split, normalisation) for split in _SPLITS)
-    require_enough(training, validation, classes)
+    require_enough(training, validation, chips.classes)
     model = _first_model(chips, normalisation, encoder, weights, before, seed)
     folder.mkdir(parents=True, exist_ok=True)
     training_loop = Loop(
         model=model,
-        crops=Crops(training, highest, crop, seed),
+        crops=Crops(training, highest_id(chips.classes), crop, seed),
         validation=validation,
         batch=batch,
         schedule=Schedule(epochs, minutes, learning_rate, started - (reached.seconds if reached else 0)),
-        weights=_class_weights(classes, highest, class_weights),
+        weights=_class_weights(chips.classes, class_weights),
         settings=settings,
         folder=folder,
     )
@@ -135,7 +134,7 @@ def train_unet(
             raise
     else:
         (folder / CHECKPOINT).unlink()  # there is nothing left to go on with
-        return Run(folder, folder / MODEL, training_loop.rows, training_loop.best, classes)
+        return Run(folder, folder / MODEL, training_loop.rows, training_loop.best, chips.classes)
     # Raised here and not above, so that no traceback holds on to tensors: a smaller batch must work right away.
     del training_loop, model, before
     _free_memory()
@@ -198,7 +197,7 @@ def _first_model(
     return Model(before.network, card)
 
 
-def _class_weights(classes: Sequence[LabelClass], highest: int, given: Mapping[str, float] | None) -> Tensor | None:
+def _class_weights(classes: Sequence[LabelClass], given: Mapping[str, float] | None) -> Tensor | None:
     if given is None:
         return None
     numbers = {"background": 0} | {item.name: item.id for item in classes}
@@ -208,7 +207,7 @@ def _class_weights(classes: Sequence[LabelClass], highest: int, given: Mapping[s
             f"class_weights={dict(given)}: {wrong[0]!r} is no class here, or its factor is not above 0. "
             f"There are {', '.join(numbers)}."
         )
-    weights = torch.ones(highest + 1)
+    weights = torch.ones(highest_id(classes) + 1)
     for name, value in given.items():
         weights[numbers[name]] = value
     return weights.to(best_device().name)
