@@ -35,7 +35,7 @@ QUEUES = {
     "similar": "most similar",
     "uncertain": "most uncertain",
     "diverse": "most varied",
-    "mistakes": "likely mistakes",
+    "mistakes": "likely mistakes, and what the scorer thinks",
     "audit": "audit",
     "disagreement": "U-Net and scorer disagree",
 }

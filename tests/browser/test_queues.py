@@ -18,16 +18,16 @@ LABEL_ALL = """
 session = bench.session
 session.search(tile={first})
 near = [hit.number for hit in session.hits]
-session.label(near[:16], "house")
-session.label(near[30:50], "house", value=-1)
-session.label([near[2], near[5]], "house", value=-1)
+session.label(near[:16], "boat")
+session.label(near[30:50], "boat", value=-1)
+session.label([near[2], near[5]], "boat", value=-1)
 session.refine()
 """
 
 
 @pytest.fixture
 def bench(lab: Lab, scene_archive: BuiltArchive, tmp_path: Path) -> Bench:
-    return Bench.open(lab, scene_archive.folder, tmp_path / "labels", classes=("house", "boat"), shared=True)
+    return Bench.open(lab, scene_archive.folder, tmp_path / "labels", classes=("boat", "house"), shared=True)
 
 
 def choose(bench: Bench, queue: str) -> None:
@@ -58,7 +58,7 @@ def test_queues_are_chosen_by_key_and_an_audit_tells_how_far_the_search_is(bench
     bench.search(580)
     bench.key("p", "p", "n")
     choose(bench, "uncertain")
-    labelled = bench.labels()["house"]
+    labelled = bench.labels()["boat"]
     assert not {card.number for card in bench.cards()} & labelled.keys()
     expect(bench.gallery.locator(".wb-gallery-title")).to_contain_text("to mark: most uncertain")
     bench.focus()
@@ -88,7 +88,7 @@ def test_queues_are_chosen_by_key_and_an_audit_tells_how_far_the_search_is(bench
 def test_suspects_and_the_curve_have_room_and_can_be_read(bench: Bench, theme: str) -> None:
     bench.notebook.theme(theme)
     bench.notebook.kernel(LABEL_ALL.format(first=580) + "\n1")
-    bench.until_status("hits for house")
+    bench.until_status("hits for boat")
     audit(bench, 2)
     bench.status_line.locator(".wb-told-button").click()
     choose(bench, "mistakes")
