@@ -136,9 +136,7 @@ def _predict(options: argparse.Namespace) -> None:
     from workbench.segmentation.predict import predict
 
     imagery = open_imagery(options.imagery, nodata=options.nodata)
-    path = predict(
-        imagery, options.model, options.out, orientations=options.orientations, overwrite=options.overwrite
-    )
+    path = predict(imagery, options.model, options.out, orientations=options.orientations, overwrite=options.overwrite)
     _say(f"wrote {path}")
     if options.polygons:
         save_polygons(polygonize(path, threshold=options.threshold), options.polygons, overwrite=options.overwrite)
@@ -156,8 +154,8 @@ def _demo(options: argparse.Namespace) -> None:
         raise WorkbenchError(
             "The demo plays the analyst by the truth: give --truth MASK with 0, class numbers and 255."
         )
-    near = [options.imagery]
-    weights = options.weights or find_weights("mobilenet_v2", near)
+    encoder = options.encoder or "aerial"
+    known = None if encoder == "aerial" else find_weights(encoder, [options.imagery])
     play_loop(
         Plan(
             imagery=options.imagery,
@@ -170,10 +168,8 @@ def _demo(options: argparse.Namespace) -> None:
             tile=options.tile,
             stride=options.stride,
             least=options.least,
-            encoder=options.encoder or "aerial",
-            weights=None if options.encoder in (None, "aerial") else weights,
-            unet_weights=weights,
-            unet_encoder="mobilenet_v2" if weights else "small",
+            encoder=encoder,
+            weights=options.weights or known,
             minutes=options.minutes or 12.0,
             epochs=options.epochs,
         )
@@ -314,7 +310,7 @@ def _add_demo_verbs(verbs: Any) -> None:
     demo.add_argument("--least", type=float, default=0.1, help="share of a tile that makes it positive [0.1]")
     demo.add_argument("--encoder", help="of the search [aerial]")
     demo.add_argument(
-        "--weights", type=Path, help="MobileNetV2 weights [torch hub cache, or a folder weights/ near the imagery]"
+        "--weights", type=Path, help="of that encoder [torch hub cache, or a folder weights/ near the imagery]"
     )
     demo.add_argument("--minutes", type=float, help="most time for training [12; 7.5 for the bundled scene]")
     demo.add_argument("--epochs", type=int, default=20)

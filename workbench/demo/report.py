@@ -156,7 +156,6 @@ def _taught(played: Played, folder: Path) -> str:
     )
     shutil.copyfile(run.folder / "curve.png", folder / "curve.png")
     best = run.history[run.best_epoch - 1]
-    start = "ImageNet weights" if played.plan.unet_weights else "random first weights"
     names = ", ".join(known.name for known in chips.classes)
     return f"""## 3. Teaching: outlines become chips, chips a network
 
@@ -165,7 +164,7 @@ separate blocks of ground with a gap between them. Classes: {names}. Grey is gro
 
 ![Training chips and their masks](pictures/chips.jpg)
 
-A U-Net ({played.plan.unet_encoder}, {start}) trained for {len(run.history)} epochs in
+A U-Net that starts from the search's own encoder trained for {len(run.history)} epochs in
 {format_seconds(played.seconds["training"])}. Epoch {run.best_epoch} was best on the validation chips
 (mean IoU {best.mean_iou:.2f}) and was kept.
 

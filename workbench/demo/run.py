@@ -59,8 +59,6 @@ class Plan:
         open_name: name of ground without any class, looked for too; None: not.
         encoder: of the search.
         weights: of that encoder.
-        unet_encoder: of the U-Net.
-        unet_weights: of that encoder.
         unet_classes: classes the U-Net learns; all when None.
         searched: classes to look for; all when None.
         chip: size of the training chips, pixels.
@@ -81,8 +79,6 @@ class Plan:
     open_name: str | None = "open ground"
     encoder: str = "aerial"
     weights: Path | None = None
-    unet_encoder: str = "mobilenet_v2"
-    unet_weights: Path | None = None
     unet_classes: list[str] | None = None
     searched: list[str] | None = None
     chip: int = 512
@@ -168,7 +164,6 @@ def figures(played: Played) -> dict[str, Any]:
         "test_rows": list(played.test_rows),
         "tiles": len(played.archive),
         "encoder": played.archive.manifest.encoder,
-        "unet_encoder": played.plan.unet_encoder,
     }
 
 
@@ -255,8 +250,6 @@ def _train(played: Played, progress: Progress) -> None:
         played.run = train_unet(
             played.chips,
             plan.out / "unet",
-            encoder=plan.unet_encoder,
-            weights=plan.unet_weights,
             epochs=plan.epochs,
             minutes=plan.minutes,
             overwrite=True,

@@ -29,7 +29,6 @@ def scene_plan(out: Path, size: int = 8192, minutes: float = 7.5) -> Plan:
         open_name=None,
         searched=SEARCHED,
         unet_classes=["house"],
-        unet_encoder="small",
         chip=512 if size >= 4096 else 256,
         minutes=minutes,
         epochs=60,
