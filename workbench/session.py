@@ -10,6 +10,7 @@ import geopandas as gpd
 from shapely.geometry.base import BaseGeometry
 
 from workbench.asking import Asking
+from workbench.comparing import Comparing
 from workbench.descriptors.archive import Archive, open_archive
 from workbench.errors import QueryInvalid, WorkbenchError
 from workbench.labels.store import LabelStore
@@ -17,10 +18,11 @@ from workbench.resume import Resumed, read_state, state_path, unpack
 from workbench.scorers import Scorers
 from workbench.search.index import Hits
 from workbench.search.query import tile_at
+from workbench.search.stopping import Estimate, Interval
 from workbench.state import PAGE, QUEUES, STRETCHES, TOOLS
 from workbench.teaching import Labelled, polygons_path
 
-__all__ = ["PAGE", "QUEUES", "STRETCHES", "TOOLS", "Archive", "Labelled", "Session"]
+__all__ = ["PAGE", "QUEUES", "STRETCHES", "TOOLS", "Archive", "Estimate", "Interval", "Labelled", "Session"]
 
 log = logging.getLogger(__name__)
 ON_SCREEN = 200
@@ -28,7 +30,7 @@ ON_SCREEN = 200
 _TOOL_VALUES = {"positive": 1, "negative": -1, "unlabel": 0}
 
 
-class Session(Scorers, Asking):
+class Session(Scorers, Asking, Comparing):
     """One piece of work on an archive: the state that views show, and every verb that changes it.
 
     Every verb may be called from any thread; one lock guards the state. A verb that fails raises and changes nothing.

@@ -17,10 +17,13 @@ from workbench.jobs import Progress, shown_progress
 from workbench.search.dates.pairs import Pairs, pool_pairs
 from workbench.search.dates.residual import ENOUGH, residual
 from workbench.search.index import Hit, Hits
+from workbench.search.overlaps import apart
 from workbench.search.refine import refine
 from workbench.search.where import Where
 
 Date = Where | str
+_TIMES_K = 4
+_FINE, _ENOUGH_PIXELS = 2.0, 256
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,13 @@ class Changes:
         joined = np.concatenate([change, now], axis=1)
         return (joined / np.linalg.norm(joined, axis=1, keepdims=True)).astype(np.float32)
 
-    def rank(self, like: Like | None = None, k: int = 50) -> Hits:
+    def rank(self, like: Like | None = None, k: int = 50, *, one_per_object: bool = False) -> Hits:
         """The tiles that changed most, or most like some examples.
 
         Args:
             like: examples; any change when None.
             k: at most so many.
+            one_per_object: leave out tiles that show the same ground as a better hit; see `overlaps.apart`.
 
         Raises:
             QueryInvalid: ``k`` is negative, there is no example of a change, or an example was not compared.
@@ -92,8 +96,11 @@ class Changes:
         """
         if k < 0:
             raise QueryInvalid(f"k is {k}; expected 0 or more hits.")
-        scores = self.scores if like is None else self._alike(like)
-        order = np.argsort(-scores, kind="stable")[:k]
+        scores = self.scores_of(like)
+        order = np.argsort(-scores, kind="stable")
+        if one_per_object:
+            order = self._apart(order, k)
+        order = order[:k]
         numbers = self.pairs.numbers[order].tolist()
         hits = [
             Hit(number, self.archive.tile(number), float(scores[row]), rank)
@@ -101,7 +108,24 @@ class Changes:
         ]
         return Hits(tuple(hits), "linear")
 
-    def _alike(self, like: Like) -> NDArray[np.float32]:
+    def _apart(self, order: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+        """The first ``k`` rows of an order that share no ground, from no more of it than is needed."""
+        count = _TIMES_K * k
+        while True:
+            kept = apart(self.archive, self.pairs.numbers[order[:count]])
+            if len(kept) >= k or count >= len(order):
+                return order[kept]
+            count *= _TIMES_K
+
+    def scores_of(self, like: Like | None) -> NDArray[np.float32]:
+        """The score of every pair, float32 (m,), in their order: `scores`, or how much each changed like some examples.
+
+        Raises:
+            QueryInvalid: there is no example of a change, or an example was not compared.
+            ShapeMismatch: descriptors of another length.
+        """
+        if like is None:
+            return self.scores
         if like.descriptors is not None:
             wanted = np.atleast_2d(like.descriptors)
             if wanted.shape[1] != self.pairs.after.shape[1]:
@@ -139,7 +163,7 @@ def compare_dates(
     before: Archive | Date,
     after: Date | None = None,
     *,
-    zoom: float = 1.0,
+    zoom: float | None = None,
     align: bool = True,
     progress: Progress | None = None,
 ) -> Changes:
@@ -150,7 +174,7 @@ def compare_dates(
         before: the earlier date: another archive of the same encoder, a date (``2012``, ``2012-07``), a raster's name, or a
             `Where`.
         after: the later date; when None, all tiles where ``before`` is another archive, else all that are not before's.
-        zoom: see `pairs.pool_pairs`; 2 for tiles of 64 pixels and objects of a few.
+        zoom: see `pairs.pool_pairs`; when None as `usual_zoom` says.
         align: undo shift and light; see `alignment`.
         progress: counts blocks; a bar is shown when None.
 
@@ -174,8 +198,21 @@ def compare_dates(
         numbers = numbers[~np.isin(archive.tiles[numbers]["raster"], earlier)]
     if not len(numbers) or not others:
         raise QueryInvalid("One of the two dates has no tiles. Give two dates that the archive has, or two archives.")
+    zoom = usual_zoom(archive) if zoom is None else zoom
     with shown_progress(progress) as shown:
         return Changes(archive, pool_pairs(archive, numbers, others, zoom=zoom, align=align, progress=shown))
+
+
+def usual_zoom(archive: Archive) -> float:
+    """How finely dates are compared unless one says otherwise: 2 where the smallest tiles are seen in under 256 pixels, else 1.
+
+    An encoder's feature knows a few hundred pixels around it, so a small tile next to one that changed seems to have changed
+    too, and an object of a few pixels is lost in the mean of a tile. Seen twice as large, surroundings count half as far.
+    """
+    smallest = min(
+        (size / entry.scale for entry in archive.manifest.rasters for size in archive.sizes), default=_ENOUGH_PIXELS
+    )
+    return _FINE if smallest < _ENOUGH_PIXELS else 1.0
 
 
 def search_change(

@@ -18,9 +18,11 @@ from workbench.search.dates.view import overlap_window, view_of
 _SAMPLES, _SIDE = 3, 512
 _FARTHEST = 16.0
 _LEAST_GAIN = 0.01
-_QUANTILES = np.linspace(0.005, 0.995, 100)
-_FEW = 1 << 20  # in a smaller picture, what changed moves the distribution as much as light does
+_SQUARE = 4  # pixels whose mean evens out noise and what is left of a shift
+_LEAST_SQUARES, _LEAST_SPREAD = 256, 1e-3
+_ROUNDS, _LOOSE = 8, 2.5
 Floats = NDArray[np.float32]
+Pair = tuple[Floats, Floats, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -29,31 +31,32 @@ class Alignment:
 
     Attributes:
         shift: rows and columns, in pixels as seen, by which it is out of place.
-        before: its values at some quantiles of each colour, rising, float32 (3, q); empty where nothing was to be fitted.
-        after: those of the other raster.
+        gain: on each of its colours, float32 (3,).
+        haze: added to each, float32 (3,).
     """
 
     shift: tuple[float, float]
-    before: Floats
-    after: Floats
+    gain: Floats
+    haze: Floats
 
     def lit(self, pixels: Floats) -> Floats:
-        """Colours (3, rows, cols) in 0..1 as the other raster shows such ground.
+        """Colours (3, rows, cols) in 0..1 as the other raster shows such ground."""
+        lit = pixels * self.gain[:, None, None] + self.haze[:, None, None]
+        return lit.clip(0, 1).astype(np.float32)  # type: ignore[no-any-return]
 
-        Each colour's distribution becomes the other's (Gonzalez and Woods, "Digital Image Processing", section 3.3):
-        light, haze and film change all ground alike, what changed on it is little.
-        """
-        if not self.before.size:
-            return pixels
-        bands = zip(pixels, self.before, self.after, strict=True)
-        return np.stack([np.interp(band, x, y) for band, x, y in bands]).astype(np.float32)
+
+NONE = Alignment((0.0, 0.0), np.ones(3, np.float32), np.zeros(3, np.float32))
+"""Leaves a raster as it is."""
 
 
 def fit_alignment(other: Raster, place: Raster, scale: float, stretches: tuple[Stretch, Stretch]) -> Alignment:
-    """Compare up to nine windows, spread over what both rasters show.
+    """Compare up to nine windows, spread over what both rasters show, most of which is taken to be unchanged.
 
     The shift is the median of those found by phase correlation of edges (Kuglin and Hines 1975; Guizar-Sicairos et al.
-    2008) in windows where it makes the edges correlate better than they did.
+    2008) in windows where it makes the edges correlate better than they did. The light is a line for each colour, fitted to
+    the same ground on both dates and again to what lies near it, so that neither changes nor the shadows of another hour
+    bend it (relative normalisation on pseudo-invariant features: Schott, Salvaggio & Volchok 1988). Distributions of colours,
+    matched without regard to place, would take longer shadows for darker ground.
 
     Args:
         other: that will be seen on the grid of ``place``.
@@ -66,14 +69,42 @@ def fit_alignment(other: Raster, place: Raster, scale: float, stretches: tuple[S
     ]
     pairs = [pair for pair in found if pair is not None]
     shifts = [each for each in (_shift(*pair) for pair in pairs) if each is not None]
-    rows, cols = np.median(np.array(shifts), axis=0) if 2 * len(shifts) >= len(pairs) > 0 else (0.0, 0.0)
-    none = np.empty((3, 0), np.float32)
-    seen = [np.concatenate([pair[which][:, ~pair[2]] for pair in pairs], axis=1) if pairs else none for which in (0, 1)]
-    if seen[0].shape[1] < _FEW:
-        return Alignment((float(rows), float(cols)), none, none)
-    before, after = (np.quantile(values, _QUANTILES, axis=1).T.astype(np.float32) for values in seen)
-    rising = np.arange(before.shape[1], dtype=np.float32) * 1e-6  # where many pixels are alike
-    return Alignment((float(rows), float(cols)), (before + rising).astype(np.float32), after)
+    if not pairs:
+        return NONE
+    rows, cols = np.median(np.array(shifts), axis=0).tolist() if 2 * len(shifts) >= len(pairs) else (0.0, 0.0)
+    moved = [_squares(pair, (round(rows), round(cols))) for pair in pairs]
+    before, after = (np.concatenate(values, axis=1) for values in zip(*moved, strict=True))
+    lines = [_line(*values) for values in zip(before, after, strict=True)]
+    gain, haze = np.array(lines, np.float32).T
+    return Alignment((rows, cols), gain, haze)
+
+
+def _squares(pair: Pair, shift: tuple[int, int]) -> tuple[Floats, Floats]:
+    """Colours (3, m) of both rasters in squares of 4 pixels without a hole, the first raster put back by a shift."""
+    there, own, holes = pair
+    back = -shift[0], -shift[1]
+    holes = holes | np.roll(holes, back, axis=(0, 1))
+    rows, cols = (length // _SQUARE * _SQUARE for length in holes.shape)
+    form = rows // _SQUARE, _SQUARE, cols // _SQUARE, _SQUARE
+    whole = ~holes[:rows, :cols].reshape(form).any(axis=(1, 3))
+    both = (np.roll(there, back, axis=(1, 2)), own)
+    first, second = (values[:, :rows, :cols].reshape(3, *form).mean(axis=(2, 4))[:, whole] for values in both)
+    return first, second
+
+
+def _line(before: Floats, after: Floats) -> tuple[float, float]:
+    """Slope and intercept of the line that most ground follows; (1, 0) where there is none."""
+    kept = np.ones(len(before), bool)
+    gain, haze = 1.0, 0.0
+    for _ in range(_ROUNDS):
+        x, y = before[kept].astype(np.float64), after[kept].astype(np.float64)
+        if len(x) < _LEAST_SQUARES or x.std() < _LEAST_SPREAD:
+            return 1.0, 0.0
+        gain = float(((x - x.mean()) * (y - y.mean())).mean() / x.var())
+        haze = float(y.mean() - gain * x.mean())
+        off = np.abs(after - gain * before - haze)
+        kept = off <= _LOOSE * np.median(off)
+    return (gain, haze) if gain > 0 else (1.0, 0.0)
 
 
 def _windows(other: Raster, place: Raster, scale: float) -> list[Window]:
@@ -90,7 +121,7 @@ def _windows(other: Raster, place: Raster, scale: float) -> list[Window]:
 
 def _pair(
     other: Raster, place: Raster, window: Window, scale: float, stretches: tuple[Stretch, Stretch]
-) -> tuple[Floats, Floats, NDArray[np.bool_]] | None:
+) -> Pair | None:
     """Both rasters' pixels in a window, and true where either has a hole; None where there is little to compare."""
     size = max(1, round(window.height / scale)), max(1, round(window.width / scale))
     bands = display_bands(place)

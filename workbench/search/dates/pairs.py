@@ -15,12 +15,31 @@ from workbench.errors import QueryInvalid
 from workbench.imagery.rasters import Raster
 from workbench.imagery.render import Stretch
 from workbench.jobs import Progress
-from workbench.search.dates.alignment import Alignment, fit_alignment
+from workbench.search.dates.alignment import NONE, Alignment, fit_alignment
 from workbench.search.dates.view import coarser, overlap_window, view_of
 
 _BLOCK = 1024
 _LEAST_DATA = 0.75
 Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Flights:
+    """Two rasters that meet.
+
+    Attributes:
+        other: of the other date.
+        stretch: of all its bands.
+        place: position of the archive's raster.
+        scale: pixels of that one per pixel as seen.
+        aligned: how the two are made comparable.
+    """
+
+    other: Raster
+    stretch: Stretch
+    place: int
+    scale: float
+    aligned: Alignment
 
 
 @dataclass(frozen=True)
@@ -31,22 +50,15 @@ class Pairs:
         numbers: of the tiles in the archive of the later date, rising, (m,).
         before: descriptors as pooled, not centred, float32 (m, dim).
         after: the same of the later date.
-        flights: which two rasters a tile was compared on, (m,): light differs from one to the next.
+        flights: which two rasters a tile was compared on, a place in ``seen``, (m,): light differs from one to the next.
+        seen: every two rasters that meet.
     """
 
     numbers: Ints
     before: NDArray[np.float32]
     after: NDArray[np.float32]
     flights: Ints
-
-
-@dataclass(frozen=True)
-class _Flights:
-    other: Raster
-    stretch: Stretch
-    place: int
-    scale: float
-    aligned: Alignment
+    seen: tuple[Flights, ...]
 
 
 def pool_pairs(
@@ -94,14 +106,32 @@ def pool_pairs(
     kept = np.flatnonzero(flight >= 0)
     if not len(kept):
         raise QueryInvalid("No tile of one date is seen on the other. Check that both dates show the same place.")
-    return Pairs(numbers[kept], found[0, kept], found[1, kept], flight[kept])
+    return Pairs(numbers[kept], found[0, kept], found[1, kept], flight[kept], tuple(flights))
+
+
+def picture_before(archive: Archive, pairs: Pairs, number: int, pixels: int = 128) -> NDArray[np.uint8]:
+    """What a tile of the later date showed on the earlier one, RGB uint8 (pixels, pixels, 3); white where that has no data.
+
+    Raises:
+        QueryInvalid: the tile was not compared.
+    """
+    row = int(np.searchsorted(pairs.numbers, number))
+    if row == len(pairs.numbers) or pairs.numbers[row] != number:
+        raise QueryInvalid(f"Tile {number} is not seen on both dates. Choose one of the hits.")
+    flights, window = pairs.seen[int(pairs.flights[row])], archive.tile(number).window
+    finer = pixels * flights.scale / window.width
+    down, right = flights.aligned.shift
+    shift = down * finer, right * finer
+    place = archive.imagery[flights.place]
+    seen, holes = view_of(flights.other, place, window, (pixels, pixels), flights.stretch, shift)
+    picture = np.where(holes, 1.0, seen.clip(0, 1)).transpose(1, 2, 0)
+    return (255 * picture).round().astype(np.uint8)
 
 
 def _flights(
     archive: Archive, numbers: Ints, others: list[tuple[Raster, Stretch]], zoom: float, align: bool
-) -> Iterator[_Flights]:
+) -> Iterator[Flights]:
     """Every two rasters that meet."""
-    none = Alignment((0.0, 0.0), *(np.empty((3, 0), np.float32),) * 2)
     for place in np.unique(archive.tiles[numbers]["raster"]).tolist():
         raster = archive.imagery[place]
         for other, stretch in others:
@@ -109,11 +139,11 @@ def _flights(
                 continue
             scale = max(archive.manifest.rasters[place].scale, coarser(other, raster)) / zoom
             stretches = stretch, archive.stretch(place)
-            aligned = fit_alignment(other, raster, scale, stretches) if align else none
-            yield _Flights(other, stretch, place, scale, aligned)
+            aligned = fit_alignment(other, raster, scale, stretches) if align else NONE
+            yield Flights(other, stretch, place, scale, aligned)
 
 
-def _blocks(archive: Archive, numbers: Ints, flights: _Flights) -> Iterator[Ints]:
+def _blocks(archive: Archive, numbers: Ints, flights: Flights) -> Iterator[Ints]:
     """Positions in ``numbers`` of the tiles of one raster that meet the other, block by block."""
     rows = archive.tiles[numbers]
     both = overlap_window(flights.other, archive.imagery[flights.place])
@@ -130,7 +160,7 @@ def _blocks(archive: Archive, numbers: Ints, flights: _Flights) -> Iterator[Ints
 
 
 def _described(
-    archive: Archive, flights: _Flights, numbers: Ints
+    archive: Archive, flights: Flights, numbers: Ints
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Descriptors of tiles on the other date and on their own, each (m, dim), and how much of each the other date shows."""
     tiles, encoder = archive.tiles[numbers], archive.encoder
@@ -144,7 +174,7 @@ def _described(
     return encoder.finish(before), encoder.finish(after), share
 
 
-def _other_date(archive: Archive, flights: _Flights, block: Block) -> Block:
+def _other_date(archive: Archive, flights: Flights, block: Block) -> Block:
     """A block of the archive's date as the other date shows it; where that has nothing, as the archive's date does."""
     stride = archive.encoder.stride
     scale = block.cell / stride
