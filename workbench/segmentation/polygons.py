@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from workbench.imagery.opening import open_imagery
 from workbench.imagery.rasters import Raster
 from workbench.labels.styles import style_table
 from workbench.segmentation.predict import STEPS
+from workbench.segmentation.regular import midline, regularise
 
 DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".parquet": "Parquet"}
 
@@ -43,6 +44,7 @@ def polygonize(
     threshold: float = 0.5,
     min_area_m2: float | None = None,
     simplify_m: float | None = None,
+    regular: bool | Collection[str] = False,
     region: Window | None = None,
 ) -> gpd.GeoDataFrame:
     """Outline what a probability raster of `predict` shows.
@@ -58,6 +60,7 @@ def polygonize(
             25 pixels when None.
         simplify_m: how far an outline may move (Douglas and Peucker, 1973), after the pixels' stairs were made slopes;
             0.4 pixels when None, which keeps corners; 0 keeps the pixels' own outline.
+        regular: bring outlines to right angles, of all classes or of those named: for buildings, see `regularise`.
         region: the only pixels to look at.
 
     Returns:
@@ -66,19 +69,25 @@ def polygonize(
 
     Raises:
         RasterUnreadable: the raster cannot be read.
-        ShapeMismatch: the threshold is out of range.
+        ShapeMismatch: the threshold is out of range, or a class to be regular is none of the raster's.
     """
     if not 0 < threshold <= 1:
         raise ShapeMismatch(f"threshold={threshold} is no probability. Give one above 0 and at most 1, such as 0.5.")
     raster = open_imagery(probability)[0]
+    names = [band.name for band in raster.bands]
+    right = _regular_classes(regular, names)
     width_m, height_m = raster.pixel_size_m
     least = _MIN_PIXELS if min_area_m2 is None else min_area_m2 / (width_m * height_m)
     tolerance = _TOLERANCE if simplify_m is None else simplify_m / math.sqrt(width_m * height_m)
     area = raster.window if region is None else region
     pieces = [piece for block in _blocks(area) for piece in _likely(raster, block, threshold)]
     whole = [piece for piece in _joined(pieces, area) if piece.pixels >= least]
-    outlines = [_outline(piece.shape, least, tolerance) for piece in whole]
-    return _frame(raster, whole, outlines, [band.name for band in raster.bands])
+    masks = [_filled(piece.shape, least) for piece in whole]
+    outlines = [_outline(mask, tolerance) for mask in masks]
+    if right:
+        chosen = [names[piece.band] in right for piece in whole]
+        outlines = regularise(masks, outlines, chosen, least, width_m / height_m)
+    return _frame(raster, whole, outlines, names)
 
 
 def polygonize_classes(classes: str | Path, probability: str | Path, names: Sequence[str]) -> gpd.GeoDataFrame:
@@ -103,7 +112,7 @@ def polygonize_classes(classes: str | Path, probability: str | Path, names: Sequ
         return _pieces(band, np.ma.getdata(sure) / STEPS, block)
 
     whole = _joined([piece for block in _blocks(raster.window) for piece in pieces(block)], raster.window)
-    found = _frame(raster, whole, [_outline(piece.shape, 0, 0) for piece in whole], names)
+    found = _frame(raster, whole, [_outline(piece.shape, 0) for piece in whole], names)
     # Without a CRS, polygons are in pixels: in those of the imagery, which are smaller.
     return found if raster.crs else found.set_geometry(found.affine_transform(raster.transform.to_shapely()))
 
@@ -227,23 +236,29 @@ def _meets_seam(shape: Polygon, area: Window) -> bool:
     return any(end % _BLOCK == 0 and 0 < end < limit for end, limit in zip(ends, limits, strict=True))
 
 
-def _outline(shape: Polygon, least: float, tolerance: float) -> BaseGeometry:
-    """A valid outline without small holes, simplified."""
-    holes = [hole for hole in shape.interiors if Polygon(hole).area >= least]
-    plain = Polygon(shape.exterior, holes)
-    if tolerance > 0:
-        plain = Polygon(_slopes(plain.exterior), [_slopes(hole) for hole in holes])
-    plain = shapely.simplify(plain, tolerance, preserve_topology=True)
+def _regular_classes(regular: bool | Collection[str], names: Sequence[str]) -> Collection[str]:
+    """The classes whose outlines become regular."""
+    if isinstance(regular, bool):
+        return names if regular else ()
+    wanted = [regular] if isinstance(regular, str) else regular
+    for name in wanted:
+        if name not in names:
+            raise ShapeMismatch(f"regular={name!r} is no class of the raster. Name some of {', '.join(names)}.")
+    return wanted
+
+
+def _filled(shape: Polygon, least: float) -> Polygon:
+    """A shape without its small holes."""
+    return Polygon(shape.exterior, [hole for hole in shape.interiors if Polygon(hole).area >= least])
+
+
+def _outline(shape: Polygon, tolerance: float) -> BaseGeometry:
+    """A valid outline, simplified."""
+    plain = shapely.simplify(midline(shape) if tolerance > 0 else shape, tolerance, preserve_topology=True)
     if plain.is_valid:
         return plain
     parts = [part for part in shapely.get_parts(shapely.make_valid(plain)) if isinstance(part, Polygon | MultiPolygon)]
     return shapely.union_all(parts)
-
-
-def _slopes(ring: LinearRing) -> LinearRing:
-    """A ring of pixel edges led through the edges' middles, where the line lies that the stairs stand for."""
-    corners = np.asarray(shapely.segmentize(ring, 1.0).coords)
-    return LinearRing((corners[:-1] + corners[1:]) / 2)
 
 
 def _area_m2(raster: Raster, outline: BaseGeometry) -> float:
