@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
@@ -76,3 +77,20 @@ def test_what_is_wrong_is_one_message_and_exit_status_2(
     monkeypatch.chdir(tmp_path)
     assert main([str(raster) if word == "RASTER" else word for word in arguments]) == 2
     assert named in capsys.readouterr().err
+
+
+def test_a_probability_map_is_outlined_with_right_angles(
+    raster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with rasterio.open(raster) as file:
+        profile = file.profile | {"count": 1, "nodata": 255}
+    rows, cols = np.mgrid[:256, :256]
+    turned = (np.abs(0.8 * rows + 0.6 * cols - 180) < 40) & (np.abs(0.6 * rows - 0.8 * cols + 25) < 60)
+    with rasterio.open(tmp_path / "roofs.tif", "w", **profile) as file:
+        file.write(np.where(turned, 254, 0).astype(np.uint8), 1)
+    given = ["polygons", str(tmp_path / "roofs.tif")]
+    assert main([*given, str(tmp_path / "roofs.gpkg"), "--regular"]) == 0
+    assert "wrote 1 polygons" in capsys.readouterr().out
+    assert len(gpd.read_file(tmp_path / "roofs.gpkg").geometry[0].exterior.coords) == 5
+    assert main([*given, str(tmp_path / "more.gpkg"), "--regular", "pool"]) == 2
+    assert "regular='pool'" in capsys.readouterr().err

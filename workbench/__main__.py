@@ -1,4 +1,4 @@
-"""The verbs in a terminal: python -m workbench build | import | search | class-map | export | train | predict | demo ..."""
+"""The verbs in a terminal, python -m workbench build, import, search, class-map, export, train, predict, polygons, demo ..."""
 
 from __future__ import annotations
 
@@ -139,8 +139,27 @@ def _predict(options: argparse.Namespace) -> None:
     path = predict(imagery, options.model, options.out, orientations=options.orientations, overwrite=options.overwrite)
     _say(f"wrote {path}")
     if options.polygons:
-        save_polygons(polygonize(path, threshold=options.threshold), options.polygons, overwrite=options.overwrite)
+        found = polygonize(path, threshold=options.threshold, regular=_classes(options.regular))
+        save_polygons(found, options.polygons, overwrite=options.overwrite)
         _say(f"wrote {options.polygons}")
+
+
+def _polygons(options: argparse.Namespace) -> None:
+    from workbench.segmentation.polygons import polygonize, save_polygons
+
+    found = polygonize(
+        options.probability,
+        threshold=options.threshold,
+        min_area_m2=options.min_area,
+        simplify_m=options.simplify,
+        regular=_classes(options.regular),
+    )
+    _say(f"wrote {len(found)} polygons to {save_polygons(found, options.out, overwrite=options.overwrite)}")
+
+
+def _classes(names: list[str] | None) -> bool | list[str]:
+    """What ``--regular`` means: not given, of all classes, or of those named."""
+    return names or names is not None
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -285,12 +304,29 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--polygons", type=Path, help="also outline: .gpkg, .geojson or .parquet")
     predict.add_argument("--threshold", type=float, default=0.5)
     predict.add_argument("--orientations", type=int, default=1, choices=(1, 4, 8), help="mean over turned views [1]")
+    _add_regular(predict)
     predict.add_argument("--nodata", type=float)
     predict.add_argument("--overwrite", action="store_true")
     predict.set_defaults(run=_predict)
 
+    polygons = verbs.add_parser("polygons", help="outline a probability map for a GIS")
+    polygons.add_argument("probability", type=Path, help="GeoTIFF of predict")
+    polygons.add_argument("out", type=Path, help=".gpkg, .geojson or .parquet")
+    polygons.add_argument("--threshold", type=float, default=0.5)
+    polygons.add_argument("--min-area", type=float, help="smaller ones are left out, m2 [25 pixels]")
+    polygons.add_argument("--simplify", type=float, help="how far an outline may move, metres [0.4 pixels]")
+    _add_regular(polygons)
+    polygons.add_argument("--overwrite", action="store_true")
+    polygons.set_defaults(run=_polygons)
+
     _add_demo_verbs(verbs)
     return parser
+
+
+def _add_regular(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--regular", nargs="*", metavar="CLASS", help="right angles for buildings: of these classes, or of all"
+    )
 
 
 def _add_demo_verbs(verbs: Any) -> None:
