@@ -1,5 +1,6 @@
 """How far a session says that a search is: after each draw, in the background, and honestly of marks that taught the scorer."""
 
+# ruff: noqa: F811 - fixtures are imported and asked for by name
 from __future__ import annotations
 
 import csv
@@ -16,7 +17,7 @@ from workbench.session import Session
 
 
 @pytest.fixture
-def audited(session: Session, truth: np.ndarray) -> Iterator[Session]:  # noqa: F811
+def audited(session: Session, truth: np.ndarray) -> Iterator[Session]:
     mark(session, session.hits[:10], truth)
     session.refine()
     for _ in range(3):
@@ -25,7 +26,7 @@ def audited(session: Session, truth: np.ndarray) -> Iterator[Session]:  # noqa: 
     yield session
 
 
-def test_an_estimate_follows_each_draw_and_no_other_label(session: Session, truth: np.ndarray) -> None:  # noqa: F811
+def test_an_estimate_follows_each_draw_and_no_other_label(session: Session, truth: np.ndarray) -> None:
     mark(session, session.hits[:10], truth)
     drawn = session.show_queue("audit")
     mark(session, drawn[:9], truth)
@@ -42,7 +43,7 @@ def test_an_estimate_follows_each_draw_and_no_other_label(session: Session, trut
     assert [(told.labels, told.audited) for told in session.estimates] == [(20, 10), (23, 10)]
 
 
-def test_the_intervals_hold_what_is_true_here(audited: Session, truth: np.ndarray) -> None:  # noqa: F811
+def test_the_intervals_hold_what_is_true_here(audited: Session, truth: np.ndarray) -> None:
     told = audited.estimates[-1]
     answer = audited._scores(audited.scorer) >= told.threshold
     assert told.answered == np.count_nonzero(answer) and truth[answer].mean() in told.precision
@@ -75,21 +76,17 @@ def test_the_answer_can_be_chosen_by_its_size_and_given_back(audited: Session) -
 
 
 def test_marks_that_taught_the_scorer_are_judged_as_if_it_had_not_seen_them(audited: Session) -> None:
-    plain, _ = audited._judge(audited._basis("roof"))
-    assert np.array_equal(audited._judge(audited._basis("roof"), unseen=True)[0].scores, plain.scores)
+    ranking, audit, unseen = audited._judge(audited._basis("roof"), unseen=True)
+    assert np.array_equal(unseen, ranking.scores[audit.numbers]), "it has not seen them yet"
     audited.refine()
-    basis = audited._basis("roof")
-    (plain, audit), (unseen, _) = audited._judge(basis), audited._judge(basis, unseen=True)
-    moved = unseen.scores - plain.scores
-    others = np.setdiff1d(np.arange(len(moved)), audit.numbers)
-    assert not moved[others].any()
-    sides = np.where(audit.said, 1, -1) * moved[audit.numbers]
-    assert (sides < 0).mean() > 0.9, "every mark pulls its own score to its side"
+    ranking, audit, unseen = audited._judge(audited._basis("roof"), unseen=True)
+    moved = unseen - ranking.scores[audit.numbers]
+    assert (np.where(audit.said, 1, -1) * moved < 0).mean() > 0.9, "every mark pulls its own score to its side"
 
 
 def test_an_estimate_before_any_audit_is_wide_and_leaves_no_curve(
     session: Session, truth: np.ndarray, tmp_path: Path
-) -> None:  # noqa: F811
+) -> None:
     mark(session, session.hits[:10], truth)
     told = session.estimate()
     assert told.audited == 0 and told.count.width > 20 and session.estimates == []
@@ -117,9 +114,9 @@ def test_each_class_has_its_own_curve(audited: Session) -> None:
 
 
 def test_an_archive_of_too_many_tiles_is_not_audited_and_says_so(
-    session: Session,  # noqa: F811
-    truth: np.ndarray,  # noqa: F811
-    archive: Archive,  # noqa: F811
+    session: Session,
+    truth: np.ndarray,
+    archive: Archive,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for module in ("telling", "asking"):

@@ -197,7 +197,7 @@ class Asking(Telling):
         basis = self._basis(name, asked.scorer)
         left = basis.draws.left(basis.marks)
         if not len(left):
-            ranking, audit = self._judge(basis)
+            ranking, audit, _ = self._judge(basis)
             numbers, chances = audit.draw(ranking, asked.count)
             if len(numbers):
                 draws = basis.draws.followed_by(numbers, chances)
@@ -210,7 +210,7 @@ class Asking(Telling):
         """What scorer and network disagree on."""
         if self.prediction is None:
             raise QueryInvalid("There is no map of a U-Net yet. Train one and map all imagery first.")
-        ranking, audit = self._judge(self._basis(asked.class_name, asked.scorer))
+        ranking, audit, _ = self._judge(self._basis(asked.class_name, asked.scorer))
         chances = audit.chances(ranking)
         mapped = tile_probabilities(self.archive, rasters_of(self.prediction), asked.class_name)
         offer = self._offer(asked)

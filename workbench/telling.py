@@ -31,6 +31,7 @@ from workbench.teaching import stamp
 from workbench.tile_map import MOST_RANKED
 
 _FEWEST = 10
+Scores = NDArray[np.float64]
 Key = tuple[str, int, int, tuple[tuple[int, int], ...]]
 
 
@@ -199,8 +200,8 @@ class Telling(Searching):
 
     def _estimate(self, basis: Basis) -> Estimate:
         """Estimate, and keep it in the curve if there was an audit."""
-        ranking, audit = self._judge(basis, unseen=True)
-        told = stopping.estimate(audit, ranking, areas=self._areas)
+        ranking, audit, unseen = self._judge(basis, unseen=True)
+        told = stopping.estimate(audit, ranking, areas=self._areas, audit_scores=unseen)
         with self._lock:
             self._told_of = basis.key
             if told.audited:
@@ -215,33 +216,35 @@ class Telling(Searching):
     def _areas(self) -> NDArray[np.float32] | None:
         return tile_areas(self.archive)
 
-    def _judge(self, basis: Basis, *, unseen: bool = False) -> tuple[Ranking, Audit]:
-        """The ranking with its threshold, and the audit's marks: scored, if wished, by a scorer that has not seen them."""
-        scores = np.array(self._scores(basis.scorer), np.float64)
+    def _judge(self, basis: Basis, *, unseen: bool = False) -> tuple[Ranking, Audit, Scores]:
+        """The ranking with its threshold, the audit's marks, and their scores, if wished by a scorer that has not seen them."""
+        scores = np.asarray(self._scores(basis.scorer), np.float64)
         audit = basis.draws.audit(basis.marks)
-        if unseen:
-            self._unlearned(basis, scores, audit.numbers)
+        of_marks = self._unseen(basis, scores, audit.numbers) if unseen else scores[audit.numbers]
         others = np.setdiff1d(np.fromiter(basis.marks, np.int64, len(basis.marks)), audit.numbers)
         said = np.array([basis.marks[number] > 0 for number in others.tolist()], bool)
-        ranking = Ranking(scores, _threshold(scores, others, said, audit, basis.answer), others, said)
-        return ranking, audit
+        honest = scores.copy()
+        honest[audit.numbers] = of_marks
+        threshold = _threshold(honest, others, said, audit, basis.answer)
+        return Ranking(scores, threshold, others, said), audit, of_marks
 
-    def _unlearned(self, basis: Basis, scores: NDArray[np.float64], audited: NDArray[np.int64]) -> None:
-        """Take from the scores of audit marks what the scorer owes to themselves."""
+    def _unseen(self, basis: Basis, scores: Scores, audited: NDArray[np.int64]) -> Scores:
+        """Scores of audit marks without what each owes to itself, (m,): of those that the scorer has learned from."""
         if basis.scorer.is_descriptor or not basis.learned:
-            return
+            return scores[audited]
         (right, more_right), (wrong, more_wrong) = (
             self._labelled_places(basis.class_name, value, basis.learned) for value in (1, -1)
         )
         positives, negatives = self._described(right, more_right), self._described(wrong, more_wrong)
         if not len(positives) and basis.query is None:
-            return
+            return scores[audited]
         pool = pool_of_index(self.index, direction(positives, negatives, basis.query))
         part = own_part(positives, negatives, pool, basis.query)
-        for numbers, parts in ((right, part), (wrong, part[len(positives) :])):
-            tiles = np.array(numbers, np.int64)
-            mine = np.isin(tiles, audited)
-            scores[tiles[mine]] -= parts[: len(tiles)][mine]
+        # Tiles come before outlines among the examples of either kind.
+        parts = dict(zip(right, part.tolist(), strict=False)) | dict(
+            zip(wrong, part[len(positives) :].tolist(), strict=False)
+        )
+        return scores[audited] - np.array([parts.get(number, 0.0) for number in audited.tolist()])
 
 
 def too_many(tiles: int) -> str:

@@ -58,6 +58,17 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     assert (np.mean(found, axis=0) >= 0.75).all()  # 0.9 less two and a half standard errors
 
 
+def test_an_audit_mark_is_in_the_answer_or_not_whatever_score_it_would_have_had_unseen() -> None:
+    scores, truth = archive(5, tiles=60, right=20)
+    ranking = Ranking(scores, float(np.sort(scores)[-20]), *NONE)
+    audit = audited(ranking, truth, 60)
+    answer = scores >= ranking.threshold
+    for unseen in (scores[audit.numbers], np.zeros(60), np.random.default_rng(0).normal(size=60)):
+        told = estimate(audit, ranking, audit_scores=unseen)
+        assert told.answered == 20 and told.count.low == told.count.high == 20
+        assert told.precision.low == told.precision.high == pytest.approx(truth[answer].mean())
+
+
 def test_more_marks_make_narrower_intervals_and_all_marks_leave_no_doubt() -> None:
     scores, truth = archive(3, tiles=300, right=30)
     ranking = ranking_of(scores, truth)
@@ -130,7 +141,13 @@ def test_audit_marks_that_trained_the_scorer_are_judged_by_the_scores_they_would
     learned[audit.numbers] = np.where(audit.said, 9.0, -9.0)  # an extreme case of learning by heart
     after = replace(before, scores=learned)
     told = estimate(audit, after, audit_scores=scores[audit.numbers])
-    assert told == estimate(audit, before)
+    fair, answer = estimate(audit, before), learned >= after.threshold
+    assert (told.count, told.labels, told.audited) == (fair.count, fair.labels, fair.audited)
+    assert told.answered == answer.sum() and truth[answer].mean() in told.precision
+    # Of the tiles that are not marked as much is right as if nothing had been learned by heart.
+    marked = audit.numbers[audit.said & (scores[audit.numbers] >= before.threshold)]
+    unmarked = fair.precision.middle * fair.answered - len(marked)
+    assert told.precision.middle * told.answered - audit.said.sum() == pytest.approx(unmarked, abs=1)
     assert estimate(audit, after).precision.middle > told.precision.middle + 0.1
 
 

@@ -123,13 +123,17 @@ def estimate(
     """
     if not 0 < sure < 1:
         raise QueryInvalid(f"An interval cannot be {sure:g} sure. Give more than 0 and less than 1, such as {SURE}.")
+    marked = _marked_answer(audit, ranking)
     ranking = _unlearned(audit, ranking, audit_scores)
     strata = Strata(audit, ranking)
     chance = np.random.default_rng(seed)
     shares = strata.posterior.draw(_DRAWS, chance)
     unmarked = chance.binomial(strata.left, shares)
     count = strata.known_right + strata.right.sum() + unmarked.sum(axis=1)
-    above = strata.known_right_above + (strata.right + unmarked)[:, strata.above].sum(axis=1)
+    # Whether a mark is in the answer is known; the score that it would have had speaks for other tiles only.
+    above = strata.known_right_above + np.count_nonzero(audit.said & marked) + unmarked[:, strata.above].sum(axis=1)
+    known = int(np.count_nonzero(np.asarray(ranking.scores)[ranking.numbers] >= ranking.threshold))
+    answered = int(strata.left[strata.above].sum()) + known + int(np.count_nonzero(marked))
 
     def interval(values: NDArray[np.floating]) -> Interval:  # type: ignore[type-arg]
         return Interval(*np.quantile(values, ((1 - sure) / 2, 0.5, (1 + sure) / 2)).tolist())
@@ -138,8 +142,8 @@ def estimate(
         labels=len(np.union1d(ranking.numbers, audit.numbers)),
         audited=len(audit.numbers),
         threshold=float(ranking.threshold),
-        answered=strata.answered,
-        precision=interval(above / max(1, strata.answered)),
+        answered=answered,
+        precision=interval(above / max(1, answered)),
         recall=interval(above / np.maximum(1, count)),
         count=interval(count),
         area=None if areas is None else interval(_ground(audit, ranking, strata, unmarked, areas)),
@@ -179,6 +183,12 @@ def marked_threshold(scores: NDArray[np.floating], numbers: NDArray[np.int64], s
     index = np.cumsum(right) / right.sum() - np.cumsum(~right) / (~right).sum()
     best = int(np.argmax(index))
     return float(marks[best] + marks[min(best + 1, len(marks) - 1)]) / 2
+
+
+def _marked_answer(audit: Audit, ranking: Ranking) -> NDArray[np.bool_]:
+    """Which audit marks are part of the answer, and not labelled otherwise since, (m,)."""
+    answer = np.asarray(ranking.scores)[audit.numbers] >= ranking.threshold
+    return np.asarray(answer & ~np.isin(audit.numbers, ranking.numbers), bool)
 
 
 def _unlearned(
