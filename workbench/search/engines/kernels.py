@@ -24,7 +24,7 @@ _INFINITE = np.uint32(0x7F800000)
 _INSIDE = {"reassoc", "contract", "nsz", "arcp"}  # sums may be reordered; NaN and infinity keep their meaning
 
 
-def _kernel(**options: Any) -> Callable[[Any], Any]:
+def kernel(**options: Any) -> Callable[[Any], Any]:
     """Compile a function when it is first called, and keep what was compiled beside it, or in the user's own cache folder."""
 
     def compiled(function: Any) -> Any:
@@ -37,7 +37,7 @@ def _kernel(**options: Any) -> Callable[[Any], Any]:
 
 
 @intrinsic
-def _ones(_: Any, word: Any) -> Any:
+def bits_set(_: Any, word: Any) -> Any:
     """Number of set bits of a word."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -56,7 +56,7 @@ def _half(_: Any, word: Any) -> Any:
     return types.float32(types.uint16), code
 
 
-@_kernel()
+@kernel()
 def _keep(heap, key):  # type: ignore[no-untyped-def]
     """Put a key in place of a heap's greatest, which it must be less than."""
     place, size = 0, len(heap)
@@ -73,7 +73,7 @@ def _keep(heap, key):  # type: ignore[no-untyped-def]
     heap[place] = key
 
 
-@_kernel()
+@kernel()
 def scan(codes, first, numbers, allowed, query, heap):  # type: ignore[no-untyped-def]
     """Keep the codes nearest to a query.
 
@@ -89,7 +89,7 @@ def scan(codes, first, numbers, allowed, query, heap):  # type: ignore[no-untype
     for row in range(len(codes)):
         distance = np.uint64(0)
         for word in range(codes.shape[1]):
-            distance += np.uint64(_ones(codes[row, word] ^ query[word]))
+            distance += np.uint64(bits_set(codes[row, word] ^ query[word]))
         if distance <= bound:
             number = np.uint64(numbers[row]) if len(numbers) else np.uint64(first + row)
             key = distance << _LOW | number
@@ -98,7 +98,7 @@ def scan(codes, first, numbers, allowed, query, heap):  # type: ignore[no-untype
                 bound = heap[0] >> _LOW
 
 
-@_kernel()
+@kernel()
 def scan_some(codes, rows, numbers, query, heap):  # type: ignore[no-untyped-def]
     """Like `scan`, for some ``rows`` of the codes, (m,), whose ``numbers`` are (m,)."""
     bound = heap[0] >> _LOW
@@ -106,7 +106,7 @@ def scan_some(codes, rows, numbers, query, heap):  # type: ignore[no-untyped-def
         row = rows[place]
         distance = np.uint64(0)
         for word in range(codes.shape[1]):
-            distance += np.uint64(_ones(codes[row, word] ^ query[word]))
+            distance += np.uint64(bits_set(codes[row, word] ^ query[word]))
         if distance <= bound:
             key = distance << _LOW | np.uint64(numbers[place])
             if key < heap[0]:
@@ -114,17 +114,17 @@ def scan_some(codes, rows, numbers, query, heap):  # type: ignore[no-untyped-def
                 bound = heap[0] >> _LOW
 
 
-@_kernel()
+@kernel()
 def distances(codes, query, out):  # type: ignore[no-untyped-def]
     """Write the Hamming distances of codes (n, words) to a query (words,) to ``out``, uint16 (n,)."""
     for row in range(len(codes)):
         distance = np.uint64(0)
         for word in range(codes.shape[1]):
-            distance += np.uint64(_ones(codes[row, word] ^ query[word]))
+            distance += np.uint64(bits_set(codes[row, word] ^ query[word]))
         out[row] = distance
 
 
-@_kernel()
+@kernel()
 def nearest(codes, centres, chosen, room):  # type: ignore[no-untyped-def]
     """Write the row of the nearest centre of each code, the first of equal ones, to ``chosen``, uint32 (n,).
 
@@ -140,10 +140,10 @@ def nearest(codes, centres, chosen, room):  # type: ignore[no-untyped-def]
             a, b, c, d = codes[row, word], codes[row, word + 1], codes[row, word + 2], codes[row, word + 3]
             e, f, g, h = codes[row, word + 4], codes[row, word + 5], codes[row, word + 6], codes[row, word + 7]
             for centre in range(len(room)):
-                left = _ones(centres[word, centre] ^ a) + _ones(centres[word + 1, centre] ^ b)
-                left += _ones(centres[word + 2, centre] ^ c) + _ones(centres[word + 3, centre] ^ d)
-                right = _ones(centres[word + 4, centre] ^ e) + _ones(centres[word + 5, centre] ^ f)
-                right += _ones(centres[word + 6, centre] ^ g) + _ones(centres[word + 7, centre] ^ h)
+                left = bits_set(centres[word, centre] ^ a) + bits_set(centres[word + 1, centre] ^ b)
+                left += bits_set(centres[word + 2, centre] ^ c) + bits_set(centres[word + 3, centre] ^ d)
+                right = bits_set(centres[word + 4, centre] ^ e) + bits_set(centres[word + 5, centre] ^ f)
+                right += bits_set(centres[word + 6, centre] ^ g) + bits_set(centres[word + 7, centre] ^ h)
                 room[centre] += left + right
         best = NOTHING
         for centre in range(len(room)):
@@ -151,7 +151,7 @@ def nearest(codes, centres, chosen, room):  # type: ignore[no-untyped-def]
         chosen[row] = best & np.uint64(0xFFFFFFFF)
 
 
-@_kernel()
+@kernel()
 def count_bits(codes, chosen, counts):  # type: ignore[no-untyped-def]
     """Add the bits of codes, uint8 (n, bytes), to the ``counts``, int32 (m, bits), of the centres they are nearest to."""
     for row in range(len(codes)):
@@ -161,7 +161,7 @@ def count_bits(codes, chosen, counts):  # type: ignore[no-untyped-def]
                 counts[centre, 8 * byte + bit] += (codes[row, byte] >> (7 - bit)) & 1
 
 
-@_kernel()
+@kernel()
 def place_in_lists(chosen, ends, positions, order):  # type: ignore[no-untyped-def]
     """Sort tiles by list, in their own order within one: a counting sort.
 
@@ -178,7 +178,7 @@ def place_in_lists(chosen, ends, positions, order):  # type: ignore[no-untyped-d
         order[place] = number
 
 
-@_kernel(fastmath=_INSIDE)
+@kernel(fastmath=_INSIDE)
 def cosines(raw, mean, inverse_scale, weights, bias, out):  # type: ignore[no-untyped-def]
     """Write weights . (raw - mean) / scale, the latter brought to unit length, plus a bias, to ``out``, float32 (n,).
 
@@ -199,7 +199,7 @@ def cosines(raw, mean, inverse_scale, weights, bias, out):  # type: ignore[no-un
         out[row] = product / max(np.sqrt(square), np.float32(1e-9)) + bias
 
 
-@_kernel()
+@kernel()
 def add_bits(codes, planes, zero, step, bias, out):  # type: ignore[no-untyped-def]
     """Write bias + step * the sum of the weights of set bits to ``out``, float32 (n,).
 
@@ -218,22 +218,24 @@ def add_bits(codes, planes, zero, step, bias, out):  # type: ignore[no-untyped-d
         total, ones = np.uint64(0), np.uint64(0)
         for place in range(codes.shape[1]):
             word = codes[row, place]
-            low = np.uint64(_ones(word & planes[0, place])) + (np.uint64(_ones(word & planes[1, place])) << _1)
-            low += (np.uint64(_ones(word & planes[2, place])) << _2) + (np.uint64(_ones(word & planes[3, place])) << _3)
-            middle = np.uint64(_ones(word & planes[4, place])) + (np.uint64(_ones(word & planes[5, place])) << _1)
-            middle += (np.uint64(_ones(word & planes[6, place])) << _2) + (
-                np.uint64(_ones(word & planes[7, place])) << _3
+            low = np.uint64(bits_set(word & planes[0, place])) + (np.uint64(bits_set(word & planes[1, place])) << _1)
+            low += (np.uint64(bits_set(word & planes[2, place])) << _2) + (
+                np.uint64(bits_set(word & planes[3, place])) << _3
             )
-            high = np.uint64(_ones(word & planes[8, place])) + (np.uint64(_ones(word & planes[9, place])) << _1)
-            high += (np.uint64(_ones(word & planes[10, place])) << _2) + (
-                np.uint64(_ones(word & planes[11, place])) << _3
+            middle = np.uint64(bits_set(word & planes[4, place])) + (np.uint64(bits_set(word & planes[5, place])) << _1)
+            middle += (np.uint64(bits_set(word & planes[6, place])) << _2) + (
+                np.uint64(bits_set(word & planes[7, place])) << _3
+            )
+            high = np.uint64(bits_set(word & planes[8, place])) + (np.uint64(bits_set(word & planes[9, place])) << _1)
+            high += (np.uint64(bits_set(word & planes[10, place])) << _2) + (
+                np.uint64(bits_set(word & planes[11, place])) << _3
             )
             total += low + (middle << _4) + (high << _8)
-            ones += np.uint64(_ones(word))
+            ones += np.uint64(bits_set(word))
         out[row] = bias + step * np.float32(np.int64(total) - zero * np.int64(ones))
 
 
-@_kernel()
+@kernel()
 def keep_highest(words, first, numbers, heap):  # type: ignore[no-untyped-def]
     """Keep the rows with the highest scores; what is not a number comes last.
 
@@ -256,7 +258,7 @@ def keep_highest(words, first, numbers, heap):  # type: ignore[no-untyped-def]
                 _keep(heap, key)
 
 
-@_kernel()
+@kernel()
 def scan_lists(codes, order, starts, allowed, lists, query, heap):  # type: ignore[no-untyped-def]
     """Like `scan`, for the rows of some ``lists``, int64 (m,), each from ``starts[list]`` to ``starts[list + 1]``."""
     for place in range(len(lists)):
@@ -264,120 +266,7 @@ def scan_lists(codes, order, starts, allowed, lists, query, heap):  # type: igno
         scan(codes[low:high], 0, order[low:high], allowed, query, heap)
 
 
-@_kernel()
-def _distance(code, other):  # type: ignore[no-untyped-def]
-    """Hamming distance of two codes (words,)."""
-    distance = np.uint64(0)
-    for word in range(len(code)):
-        distance += np.uint64(_ones(code[word] ^ other[word]))
-    return np.int64(distance)
-
-
-@_kernel()
-def _put(far, who, done, size, distance, one):  # type: ignore[no-untyped-def]
-    """Put one into a short list in the order of distances, unless it is full of nearer ones; how long it then is."""
-    if size == len(far):
-        if distance >= far[size - 1]:
-            return size
-        size -= 1
-    place = size
-    while place > 0 and far[place - 1] > distance:
-        far[place], who[place], done[place] = far[place - 1], who[place - 1], done[place - 1]
-        place -= 1
-    far[place], who[place], done[place] = distance, one, False
-    return size + 1
-
-
-@_kernel()
-def walk(codes, centres, turned, graph, entries, beam, seen, room, chosen):  # type: ignore[no-untyped-def]
-    """Write about the nearest centre of each code to ``chosen``, uint32 (n,); see `walks.walked`.
-
-    Args:
-        codes: uint64 (n, words).
-        centres: uint64 (m, words), words a multiple of 8.
-        turned: the same, (words, m).
-        graph: uint32 (m, degree).
-        entries: centres to start from, int64.
-        beam: how many of the best are kept.
-        seen: uint32 (m,), zeros; changed.
-        room: uint64 (m,), to work in.
-        chosen: changed.
-    """
-    far, who, done = np.empty(beam, np.int64), np.empty(beam, np.int64), np.empty(beam, np.bool_)
-    usual, spread, credit = 0.0, 0.0, 1.0
-    for row in range(len(codes)):
-        credit = min(1.0, credit + 1 / 64)
-        if row % 128 == 0:
-            nearest(codes[row : row + 1], turned, chosen[row : row + 1], room)
-            distance = _distance(codes[row], centres[chosen[row]])
-            off = abs(distance - usual)
-            weight = max(1 / (1 + row // 128), 1 / 32)
-            usual += weight * (distance - usual)
-            spread += weight * ((off if row else 0.0) - spread)
-            continue
-        mark, size, best, start = np.uint32(row + 1), 0, np.int64(1 << 40), np.int64(0)
-        for one in entries:
-            distance = _distance(codes[row], centres[one])
-            if distance < best:
-                best, start = distance, one
-        size = _put(far, who, done, size, best, start)
-        seen[start] = mark
-        start = np.int64(chosen[row - 1])
-        if seen[start] != mark:
-            size = _put(far, who, done, size, _distance(codes[row], centres[start]), start)
-            seen[start] = mark
-        place = 0
-        while place < size:
-            if done[place]:
-                place += 1
-                continue
-            done[place] = True
-            for other in graph[who[place]]:
-                if seen[other] != mark:
-                    seen[other] = mark
-                    size = _put(far, who, done, size, _distance(codes[row], centres[other]), np.int64(other))
-            place = 0
-        chosen[row] = who[0]
-        if far[0] > usual + 2 * spread and credit >= 1:
-            nearest(codes[row : row + 1], turned, chosen[row : row + 1], room)
-            credit = 0.0
-
-
-@_kernel()
-def turn_round(graph, counts, back):  # type: ignore[no-untyped-def]
-    """Write to ``back``, uint32 (n, most), who has each among its eight nearest in a graph (n, degree), as room allows.
-
-    Where there is room left, a row names itself. Counts: int64 (n,), zeros; changed.
-    """
-    for row in range(len(graph)):
-        back[row] = row
-    for place in range(min(8, graph.shape[1])):
-        for row in range(len(graph)):
-            other = graph[row, place]
-            if counts[other] < back.shape[1]:
-                back[other, counts[other]] = row
-                counts[other] += 1
-
-
-@_kernel()
-def join(centres, graph, first, found, seen):  # type: ignore[no-untyped-def]
-    """Write the nearest of neighbours and their neighbours of centres from ``first`` on to ``found``, uint32 (n, degree)."""
-    degree = graph.shape[1]
-    far, who, done = np.empty(degree, np.int64), np.empty(degree, np.int64), np.empty(degree, np.bool_)
-    for row in range(len(found)):
-        mark, size, own = np.uint32(row + 1), 0, first + row
-        seen[own] = mark
-        for step in range(degree + 1):
-            near = graph[own] if step == 0 else graph[graph[own, step - 1]]
-            for other in near:
-                if seen[other] != mark:
-                    seen[other] = mark
-                    size = _put(far, who, done, size, _distance(centres[own], centres[other]), np.int64(other))
-        for place in range(degree):
-            found[row, place] = who[place]
-
-
-@_kernel()
+@kernel()
 def majorities(codes, starts, centres):  # type: ignore[no-untyped-def]
     """Write what most codes of each list have in each bit to its centre; that of an empty list stays.
 
@@ -403,7 +292,7 @@ def majorities(codes, starts, centres):  # type: ignore[no-untyped-def]
             centres[one, byte] = value
 
 
-@_kernel()
+@kernel()
 def weighted(codes, query, planes, out):  # type: ignore[no-untyped-def]
     """Write the sum of the weights of differing bits to ``out``, uint32 (n,).
 
@@ -417,13 +306,13 @@ def weighted(codes, query, planes, out):  # type: ignore[no-untyped-def]
         low, middle, high = np.uint64(0), np.uint64(0), np.uint64(0)
         for word in range(codes.shape[1]):
             differing = codes[row, word] ^ query[word]
-            low += np.uint64(_ones(differing & planes[0, word]))
-            middle += np.uint64(_ones(differing & planes[1, word]))
-            high += np.uint64(_ones(differing & planes[2, word]))
+            low += np.uint64(bits_set(differing & planes[0, word]))
+            middle += np.uint64(bits_set(differing & planes[1, word]))
+            high += np.uint64(bits_set(differing & planes[2, word]))
         out[row] = low + (middle << _1) + (high << _2)
 
 
-@_kernel()
+@kernel()
 def pick(scores, starts, rows, counts, picked):  # type: ignore[no-untyped-def]
     """Write the lists with the lowest scores to ``picked``, int64 (lists,), until they hold so many ``rows``; how many they are.
 

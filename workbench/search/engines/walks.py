@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.search.engines.best import ALL, NO_NUMBERS, empty_heap
-from workbench.search.engines.kernels import join, scan, turn_round, walk
+from workbench.search.engines.kernels import scan
 from workbench.search.engines.threads import in_slices
+from workbench.search.engines.walk_kernels import join, turn_round, walk
 
 _DEGREE, _BACK = 32, 16
 _BEAM = 16
