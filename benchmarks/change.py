@@ -4,6 +4,11 @@
     python benchmarks/change.py --pairs DIR     (DIR/A, DIR/B and DIR/label hold files of the same names)
     python benchmarks/change.py --scene DIR     (paints a scene and a second date of it)
 
+`plain` is the cosine of centred descriptors, at zoom 1 and without alignment; `plain_zoomed` the same at the zoom of
+`workbench`. Of one pair, `marked` and `marked_any` are judged on one half of the ground (every other square of four by four
+tiles) by marks on the other: the first twenty tiles there by any change are marked, and `marked` ranks changes like those that
+had changed; `marked_any` is any change on the same tiles.
+
 A tile changed when at least ``--least`` of it did. Tiles that changed less than that, but somewhat, count as unchanged.
 """
 
@@ -14,6 +19,7 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +31,12 @@ from workbench.imagery.opening import open_imagery
 from workbench.imagery.rasters import Imagery
 from workbench.imagery.second_date import paint_second_date
 from workbench.imagery.synthetic import paint_scene
-from workbench.search.change import compare_dates
+from workbench.search.change import Changes, Like, compare_dates
+from workbench.search.dates.pairs import Pairs
 from workbench.search.metrics import average_precision, precision_at, rank
 
 Row = dict[str, object]
+_MARKS = 20
 _FORMS = (".tif", ".tiff", ".png", ".jpg", ".jp2")
 
 
@@ -87,7 +95,7 @@ def find_triples(args: argparse.Namespace) -> list[tuple[Path, Path, Path]]:
 
 def measured(triples: list[tuple[Path, Path, Path]], args: argparse.Namespace, zoom: float, work: Path) -> list[Row]:
     """Rows of all methods; every pair is ranked by itself, and all pairs' tiles together make one ranking."""
-    parts: dict[str, list[NDArray[np.float32]]] = {"plain": [], "workbench": []}
+    parts: dict[str, list[NDArray[np.float32]]] = {"plain": [], "plain_zoomed": [], "workbench": []}
     shares: list[NDArray[np.float64]] = []
     seconds = 0.0
     for number, (first, second, truth) in enumerate(triples):
@@ -101,20 +109,49 @@ def measured(triples: list[tuple[Path, Path, Path]], args: argparse.Namespace, z
         begun = time.perf_counter()
         changes = compare_dates(after, before, zoom=zoom)
         seconds += time.perf_counter() - begun
-        plain = compare_dates(after, before, align=False).pairs
-        mean = np.concatenate([plain.before, plain.after]).mean(axis=0)
-        one, two = (values - mean for values in (plain.before, plain.after))
-        cosine = (one * two).sum(1) / np.maximum(np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1), 1e-9)
-        both, mine, theirs = np.intersect1d(changes.pairs.numbers, plain.numbers, return_indices=True)
-        known = np.isfinite(share[both])
-        parts["workbench"].append(changes.scores[mine][known])
-        parts["plain"].append((1 - cosine[theirs])[known].astype(np.float32))
-        shares.append(share[both][known])
-    return [
+        plain = compare_dates(after, before, zoom=1.0, align=False).pairs
+        zoomed = plain if zoom == 1 else compare_dates(after, before, zoom=zoom, align=False).pairs
+        scored = {"workbench": (changes.pairs, changes.scores)}
+        scored |= {name: (pairs, apart(pairs)) for name, pairs in (("plain", plain), ("plain_zoomed", zoomed))}
+        both = reduce(np.intersect1d, [pairs.numbers for pairs, _ in scored.values()])
+        both = both[np.isfinite(share[both])]
+        for name, (pairs, scores) in scored.items():
+            parts[name].append(scores[np.searchsorted(pairs.numbers, both)])
+        shares.append(share[both])
+    rows = [
         {"method": name, "zoom": zoom, "least": least, **figures(scores, shares, least), "seconds": round(seconds, 1)}
         for least in args.least
         for name, scores in parts.items()
     ]
+    if len(triples) == 1:
+        for least in args.least:
+            rows += [{"zoom": zoom, "least": least, **row} for row in marked(changes, share, least)]
+    return rows
+
+
+def apart(pairs: Pairs) -> NDArray[np.float32]:
+    """One less the cosine of both dates' descriptors around their common mean."""
+    mean = np.concatenate([pairs.before, pairs.after]).mean(axis=0)
+    one, two = pairs.before - mean, pairs.after - mean
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
+    return (1 - (one * two).sum(axis=1) / np.maximum(lengths, 1e-9)).astype(np.float32)
+
+
+def marked(changes: Changes, share: NDArray[np.float64], least: float) -> list[Row]:
+    """Any change, and changes like those among twenty marks, on ground without marks; nothing where either shows no change."""
+    numbers = changes.pairs.numbers
+    tiles = changes.archive.tiles[numbers]
+    squares = [(tiles[axis].astype(np.int64) + tiles["size"] // 2) // (4 * tiles["size"]) for axis in ("row", "col")]
+    known, here = np.isfinite(share[numbers]), sum(squares) % 2 == 0
+    right = share[numbers] >= least if least > 0 else share[numbers] > 0
+    first = np.flatnonzero(known & here)
+    first = first[np.argsort(-changes.scores[first], kind="stable")][:_MARKS]
+    held = known & ~here
+    if not (right[first].any() and right[held].any()):
+        return []
+    like = Like(numbers[first[right[first]]].tolist(), numbers[first[~right[first]]].tolist())
+    answers = {"marked_any": changes.scores, "marked": changes.scores_of(like)}
+    return [{"method": name, **figures([s[held]], [share[numbers][held]], least)} for name, s in answers.items()]
 
 
 def figures(scores: list[NDArray[np.float32]], shares: list[NDArray[np.float64]], least: float) -> Row:

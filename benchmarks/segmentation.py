@@ -251,7 +251,7 @@ def write_tif(path: Path, pixels: np.ndarray, raster: Raster, window: Window) ->
 
 
 def window_transform(raster: Raster, window: Window) -> rasterio.Affine:
-    return raster.transform * rasterio.Affine.translation(window.col_off, window.row_off)
+    return raster.transform @ rasterio.Affine.translation(window.col_off, window.row_off)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "figures"), [("02_descriptors", 8), ("03_search_at_scale", 7)])
+@pytest.mark.parametrize(("name", "figures"), [("02_descriptors", 8), ("03_search_at_scale", 7), ("04_refine", 7)])
 def test_a_notebook_runs_offline_in_under_a_minute(
     name: str, figures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
