@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.descriptors.codes.ordered import OrderedCodes
+from workbench.search.engines.ahead import read_ahead
 from workbench.search.engines.best import ALL, empty_heap, joined
 from workbench.search.engines.flat import Found, as_words, flat_distances, flat_search
 from workbench.search.engines.kernels import pick, scan_lists, weighted
@@ -27,6 +28,7 @@ _OWN = 8  # what the query counts among the 100 found first
 _STEPS = 7  # of weights, in three binary digits
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _WORTH_A_SLOPE = 1.25
+_COLD_SCANS = 64  # of an opened index, two a search: what they read may still be on the disk
 _WORTH_A_THREAD = 50_000
 _LISTS_WORTH_A_THREAD = 20_000
 
@@ -64,6 +66,7 @@ class Lists:
     centres: NDArray[np.uint8]
     near: Reading = field(default_factory=Reading)
     deep: Reading = field(default_factory=Reading)
+    _scans: list[int] = field(default_factory=list, init=False, repr=False)
 
     def search(self, query: NDArray[np.uint8], k: int) -> Found:
         """The ``k`` codes nearest to one, of those in the lists that are read.
@@ -115,6 +118,10 @@ class Lists:
     ) -> NDArray[np.uint64]:
         """The best keys (m,), best first, of those given, (m,), and those of all codes in some lists."""
         words, asked = as_words(self.codes.rows, query)
+        if len(self._scans) < _COLD_SCANS:
+            self._scans.append(len(lists))
+            read_ahead(words, self.starts[lists], self.starts[lists + 1])
+            read_ahead(self.codes.order, self.starts[lists], self.starts[lists + 1])
         rows = int((self.starts[lists + 1] - self.starts[lists]).sum())
         parts = 2 if rows >= 2 * _WORTH_A_THREAD else 1
 
