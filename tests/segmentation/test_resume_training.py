@@ -32,6 +32,7 @@ class Killed(BaseException):
 @pytest.fixture(autouse=True)
 def short_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workbench.segmentation.loop.STEPS_PER_EPOCH", (3, 3))
+    monkeypatch.setattr("workbench.segmentation.loop.KEEP_EVERY_S", 0.0)
 
 
 def train(chips: Chips, out: Path, **given: Any) -> Run:
@@ -67,6 +68,18 @@ def test_P34_a_resumed_training_ends_with_bit_identical_weights(
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert [row.val_loss for row in resumed.history] == [row.val_loss for row in whole.history]
     assert len(json.loads((resumed.folder / "history.json").read_text())["epochs"]) == 4
+
+
+def test_checkpoints_of_quick_epochs_are_not_all_kept_and_any_leads_to_the_same_weights(
+    easy_chips: Chips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(easy_chips, tmp_path / "whole")
+    monkeypatch.setattr("workbench.segmentation.loop.KEEP_EVERY_S", 1e6)
+    killed(easy_chips, tmp_path / "killed", 3, monkeypatch)
+    with pytest.raises(FileExists, match="stopped after epoch 1 of"):
+        train(easy_chips, tmp_path / "killed")
+    one, two = weights(whole.folder), weights(train(easy_chips, tmp_path / "killed", resume=True).folder)
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_an_encoder_that_was_still_frozen_goes_on_too(
@@ -111,7 +124,7 @@ _TRAIN = """
 import sys
 from workbench.segmentation import loop
 from workbench.segmentation.train import train_unet
-loop.STEPS_PER_EPOCH = (3, 3)
+loop.STEPS_PER_EPOCH, loop.KEEP_EVERY_S = (3, 3), 0.0
 train_unet(sys.argv[1], sys.argv[2], encoder="small", epochs=40, batch=2, crop=32, seed=3)
 """
 

@@ -31,6 +31,8 @@ from workbench.segmentation.unet import STRIDE, Model, save_model
 log = logging.getLogger(__name__)
 STEPS_PER_EPOCH = (32, 400)
 """Least and most."""
+KEEP_EVERY_S = 20.0
+"""Seconds from one checkpoint to the next, at least: of quick epochs not each is worth 40 MB on the disk."""
 _LARGEST_GRADIENT = 5.0
 _AVERAGE = 0.03
 _PIECE = 1024
@@ -70,6 +72,7 @@ class Loop:
     folder: Path
     rows: list[EpochRow] = field(default_factory=list)
     best: int = 0
+    kept_at: float = -math.inf
 
     @property
     def kept(self) -> str:
@@ -115,10 +118,12 @@ class Loop:
             elif self.schedule.done(row.epoch) > WARM_UP:
                 waited += 1
             save_history(self.folder, self.rows, self.best)
-            now = Progressed(
-                self.settings, tuple(self.rows), self.best, waited, self.schedule.seconds(), self.crops.state
-            )
-            save_checkpoint(self.folder, self.network, self.average, self.optimiser, now)
+            if time.monotonic() - self.kept_at >= KEEP_EVERY_S:
+                now = Progressed(
+                    self.settings, tuple(self.rows), self.best, waited, self.schedule.seconds(), self.crops.state
+                )
+                save_checkpoint(self.folder, self.network, self.average, self.optimiser, now)
+                self.kept_at = time.monotonic()
             save_curve(self.folder, self.rows, self.best, self.model.card.classes)
             log.info("epoch %d: loss %.3f, IoU %.3f", row.epoch, row.val_loss, row.mean_iou)
             if on_epoch is not None:

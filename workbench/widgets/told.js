@@ -75,8 +75,8 @@ function makeTold(model, undo) {
   const shut = button({ className: "wb-icon-button wb-dismiss", title: "Close" }, "close");
   const words = make("p", { className: "wb-told-words" });
   const body = make("div", { className: "wb-told-body" });
-  const panel = make("div", { className: "wb-curve wb-told", role: "region", "aria-label": "How far the search is", hidden: true });
-  panel.append(make("div", { className: "wb-curve-head" }, make("strong", {}, "How far the search is"), make("span", { className: "wb-heading" }), shut), words, body, makeToldFoot(model, undo));
+  const panel = make("div", { className: "wb-told", role: "region", "aria-label": "How far the search is", hidden: true });
+  panel.append(make("div", { className: "wb-told-head" }, make("strong", {}, "How far the search is"), make("span", { className: "wb-heading" }), shut), words, body, makeToldFoot(model, undo));
   const open = (wanted) => {
     panel.hidden = !wanted;
     toggle.setAttribute("aria-expanded", String(wanted));
