@@ -122,8 +122,10 @@ def _train(options: argparse.Namespace) -> None:
         options.out,
         encoder=options.encoder,
         weights=options.weights,
+        start=options.start,
         epochs=options.epochs,
         minutes=options.minutes,
+        resume=options.resume,
         overwrite=options.overwrite,
     )
     best = run.history[run.best_epoch - 1]
@@ -294,6 +296,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--weights", type=Path)
     train.add_argument("--epochs", type=int, default=20)
     train.add_argument("--minutes", type=float)
+    train.add_argument("--start", type=Path, help="a model to go on from, instead of an encoder")
+    train.add_argument("--resume", action="store_true", help="go on with a training that was killed")
     train.add_argument("--overwrite", action="store_true")
     train.set_defaults(run=_train)
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from small_chips import blocks_image
 
+from workbench.__main__ import main
 from workbench.errors import FileExists, TrainingRefused
 from workbench.labels.chips import Chips
 from workbench.segmentation.checkpoints import CHECKPOINT
@@ -171,3 +172,17 @@ def test_a_training_starts_from_a_model_of_the_same_classes(
     two_classes = make_chips([(image, mask, "train"), (image, mask, "validation")], "two", classes=2)
     with pytest.raises(TrainingRefused, match="Start from a model of the same classes"):
         train(two_classes, tmp_path / "other", start=first.model)
+
+
+def test_the_terminal_resumes_a_training_and_starts_from_a_model(
+    easy_chips: Chips, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, other = tmp_path / "run", tmp_path / "other"
+    given = {"encoder": "small", "epochs": 2}
+    killed(easy_chips, out, 1, monkeypatch, **given, batch=8, crop=256, seed=0)
+    asked = ["train", str(easy_chips.folder), str(out), "--encoder", "small", "--epochs", "2"]
+    assert main(asked) == 2 and "stopped after epoch 1 of at most 2" in capsys.readouterr().err
+    assert main([*asked, "--resume"]) == 0 and "of 2: validation IoU" in capsys.readouterr().out
+    started = ["train", str(easy_chips.folder), str(other), "--epochs", "1", "--start", str(out / MODEL)]
+    assert main(started) == 0
+    assert load_model(other / MODEL).card.encoder == "small"
