@@ -84,8 +84,7 @@ def train_unet(
         patience: epochs without a better validation IoU after which training stops.
         class_weights: factors of the cross-entropy by class name ("background" too); 1 where not named.
         seed: of the first weights, the crops and their augmentation.
-        resume: go on with a training in ``out`` that was killed, from at most 20 s or an epoch before; start one where there is
-            none.
+        resume: go on with a training in ``out`` that was killed, from at most 20 s or an epoch before, if there is one.
         overwrite: replace what is in ``out`` already, a model or an interrupted training.
         progress: counts batches.
         on_epoch: called after each epoch.
