@@ -94,7 +94,7 @@ class TileChannel(View):
             self._say(RasterUnreadable(words))
         try:
             self._answer(tile.id, picture)
-        except Exception:
+        except Exception:  # the next may go through
             log.exception("A map tile could not be sent")
 
     def _prepare(self, tile: Ask) -> None:
