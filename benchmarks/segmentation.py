@@ -6,7 +6,7 @@
 A mask has 0 for the background, 1..n for classes and 255 where nobody looked; with --palette FILE, a JSON object of colours by
 class name ({"road": "6EC1E4", ...}), masks are pictures in these colours, each class is one, and what has another colour is
 where nobody looked. The validation chips, which choose the checkpoint, are blocks inside the training rows; what is tested
-chooses nothing. A row a test raster: `iou` (by class), `mean_iou`, `accuracy`, `object_f1` (polygons against the mask's own,
+chooses nothing. A row a test raster: `iou` (by class), `mean_iou`, `accuracy`, `object_f1` (outlines against the mask's own,
 at IoU 0.5, of each class) and `megapixels_per_s` of prediction; `seconds_train` once.
 """
 
@@ -23,20 +23,25 @@ from typing import Any
 
 import numpy as np
 import rasterio
+import shapely
 from numpy.typing import NDArray
+from rasterio.features import shapes
 from rasterio.windows import Window
+from shapely.geometry import shape
 
 from workbench.files import write_json
 from workbench.imagery.opening import open_imagery
 from workbench.imagery.rasters import Raster
 from workbench.imagery.render import fit_stretch
 from workbench.labels.splits import split_blocks
+from workbench.segmentation.objects import match_objects
 from workbench.segmentation.predict import predict
 from workbench.segmentation.scores import IGNORE, confusion, scores
 from workbench.segmentation.train import train_unet
 from workbench.segmentation.unet import AERIAL
 
 CHIP = 512
+LEAST_PIXELS = 25  # of an object that is found, as `polygonize` has it
 COLOURS = ("#e6550d", "#3182bd", "#31a354", "#756bb1", "#636363", "#d6b616")
 Palette = dict[str, str] | None
 
@@ -156,14 +161,28 @@ def tested(pair: Pair, palette: Palette, model: Path, names: Sequence[str], path
         background[:] = -1  # there is none
     found = np.concatenate([background, probability.data]).argmax(axis=0)
     found = np.where(np.ma.getmaskarray(probability)[0], IGNORE, found).astype(np.uint8)
-    result = scores(confusion(found, truth[first:last], len(names)))
+    truth = truth[first:last]
+    result = scores(confusion(found, truth, len(names)))
+    found[truth == IGNORE] = IGNORE
     return {
         "raster": raster.name,
         "iou": {name: round(float(value), 4) for name, value in zip(names, result.iou[1:], strict=True)},
         "mean_iou": round(result.mean_iou, 4),
         "accuracy": round(result.accuracy, 4),
+        "object_f1": {name: object_f1(found == n, truth == n) for n, name in enumerate(names, start=1)},
         "megapixels_per_s": round(area.width * area.height / 1e6 / took, 2),
     }
+
+
+def object_f1(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float | None:
+    """2 TP / (found + true) of the connected parts of two masks, matched at IoU 0.5; None where there are none."""
+    one, other = (
+        np.array([shape(outline) for outline, _ in shapes(mask.astype(np.uint8), mask)], object)
+        for mask in (found, truth)
+    )
+    one = one[shapely.area(one) >= LEAST_PIXELS]
+    both = len(match_objects(one, other)[0]) if len(one) and len(other) else 0
+    return round(2 * both / (len(one) + len(other)), 4) if len(one) or len(other) else None
 
 
 def write_chips(pairs: Sequence[Pair], palette: Palette, out: Path, seed: int, most: int | None) -> None:

@@ -49,6 +49,7 @@ def test_easy_classes_are_told_on_other_rows_and_another_raster(tmp_path: Path) 
     found = measured(tmp_path, *train, "--test", *first, "--test-rows", "800:1280", "--test", *second)
     assert [row["raster"] for row in found["rows"]] == ["first.tif", "second.tif"]
     assert all(row["iou"]["class 1"] > 0.8 and row["accuracy"] > 0.9 for row in found["rows"])
+    assert all(row["object_f1"]["class 1"] > 0.3 for row in found["rows"])
     assert all(row["megapixels_per_s"] > 0 for row in found["rows"]) and found["seconds_train"] > 0
     assert found["encoder"] == "small" and 1 <= found["best_epoch"] <= found["epochs"] <= 3
 
@@ -77,3 +78,17 @@ def test_rows_that_belong_to_nothing_and_masks_of_another_size_are_refused(tmp_p
         measured(tmp_path, "--train-rows", "0:10", "--train", *first, "--test", *first)
     with pytest.raises(SystemExit, match="second-truth"):
         measured(tmp_path, "--train", first[0], second[1], "--test", *first)
+
+
+def test_objects_are_counted_once_and_specks_are_none() -> None:
+    from segmentation import object_f1
+
+    truth = np.zeros((60, 60), bool)
+    truth[5:20, 5:20] = truth[30:50, 30:50] = True
+    found = truth.copy()
+    found[30:50, 42:50] = False  # IoU 0.6
+    found[55:57, 2:4] = True  # a speck
+    assert object_f1(found, truth) == 1
+    found[30:50, 36:50] = False  # IoU 0.3
+    assert object_f1(found, truth) == 0.5
+    assert object_f1(truth, np.zeros_like(truth)) == 0 and object_f1(truth & False, truth & False) is None
