@@ -28,7 +28,10 @@ def test_P17_hostile_names_and_messages_are_shown_as_text_everywhere(lab: Lab, t
     bench.focus()
     bench.key("p", "n", "1", "2")
     bench.until_state(f"label_counts()[{CLASS!r}]", [2, 1])
-    assert f"positive for {FORMULA}" in {card.others for card in bench.cards()}
+    bench.until(
+        "(root, words) => [...root.querySelectorAll('.wb-card .wb-others')].some(others => others.title === words)",
+        f"positive for {FORMULA}",
+    )
     bench.until("(root, name) => root.querySelector('.wb-legend').innerText.includes(name)", f"not {CLASS} (dashed)")
     assert bench.status_line.locator(".wb-class").inner_text() == CLASS
     assert FILE in (bench.card(20).get_attribute("title") or "")
