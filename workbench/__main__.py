@@ -165,7 +165,8 @@ def _classes(names: list[str] | None) -> bool | list[str]:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from workbench.demo.run import Plan, find_weights, parse_rows, play_loop
+    from workbench.demo.played import Plan
+    from workbench.demo.run import find_weights, parse_rows, play_loop
     from workbench.demo.scene import scene_plan
 
     if options.imagery is None:

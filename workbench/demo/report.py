@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rasterio.windows import Window
 
 from workbench.demo import pictures
 from workbench.demo.analyst import IGNORE, Search, read_rows
+from workbench.demo.played import Played, classify
 from workbench.files import slug, write_bytes
 from workbench.imagery.grid import tile_size_m
 from workbench.imagery.opening import open_imagery
 from workbench.imagery.rasters import Raster
 from workbench.imagery.render import Stretch
 from workbench.jobs import format_seconds
-
-if TYPE_CHECKING:
-    from workbench.demo.run import Played
 
 _STAGES = {
     "build": "index the imagery",
@@ -172,8 +169,6 @@ A U-Net that starts from the search's own encoder trained for {len(run.history)}
 
 
 def _mapped(played: Played, folder: Path) -> str:
-    from workbench.demo.run import classify
-
     result, probability_path = played.scores, played.probability
     assert result is not None and probability_path is not None and played.polygons is not None
     top, bottom = played.test_rows

@@ -6,20 +6,20 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from rasterio.features import shapes
-from rasterio.windows import Window
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from workbench.demo.analyst import IGNORE, Search, find_targets, play_often, read_rows, shares
+from workbench.demo.played import Plan, Played, classify
+from workbench.demo.report import write_report
 from workbench.descriptors.archive import Archive
 from workbench.descriptors.build import build_archive
 from workbench.errors import QueryInvalid, RasterRefused
@@ -27,10 +27,8 @@ from workbench.files import slug, write_json
 from workbench.imagery.opening import open_imagery
 from workbench.imagery.rasters import Raster
 from workbench.jobs import Progress, shown_progress
-from workbench.labels.export import Chips
 from workbench.segmentation.polygons import polygonize, save_polygons
 from workbench.segmentation.predict import predict
-from workbench.segmentation.runs import Run
 from workbench.segmentation.scores import Scores, confusion, scores
 from workbench.segmentation.train import train_unet
 from workbench.session import Session
@@ -41,80 +39,8 @@ _STRIP = 1024
 _TIMES = 20
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is played on which data; everything a terminal can set.
-
-    Attributes:
-        imagery: raster to work on.
-        truth: mask on the same grid: 0, 1...n, 255 where nobody looked.
-        classes: names of 1...n; further numbers of the mask are called ``class 2`` and so on.
-        out: folder for everything that is made.
-        train_rows: rows whose truth the analyst may trace; 65 % of the known rows when None.
-        test_rows: rows that only the last figures see; the last 30 % when None.
-        nodata: declared by the user.
-        tile: of the search grid, pixels.
-        stride: of the search grid, pixels.
-        least: share of a tile that a class must fill to make it a positive tile.
-        open_name: name of ground without any class, looked for too; None: not.
-        encoder: of the search.
-        weights: of that encoder.
-        unet_classes: classes the U-Net learns; all when None.
-        searched: classes to look for; all when None.
-        chip: size of the training chips, pixels.
-        minutes: most time for training.
-        epochs: most epochs.
-    """
-
-    imagery: Path
-    truth: Path
-    classes: list[str]
-    out: Path
-    train_rows: tuple[int, int] | None = None
-    test_rows: tuple[int, int] | None = None
-    nodata: float | None = None
-    tile: int = 256
-    stride: int = 128
-    least: float = 0.1
-    open_name: str | None = "open ground"
-    encoder: str = "aerial"
-    weights: Path | None = None
-    unet_classes: list[str] | None = None
-    searched: list[str] | None = None
-    chip: int = 512
-    minutes: float = 12.0
-    epochs: int = 20
-
-
-@dataclass
-class Played:
-    """Everything the report needs."""
-
-    plan: Plan
-    archive: Archive
-    truth: Raster
-    train_rows: tuple[int, int]
-    test_rows: tuple[int, int]
-    labels: Path
-    searches: list[list[Search]] = field(default_factory=list)
-    session: Session | None = None
-    chips: Chips | None = None
-    run: Run | None = None
-    probability: Path | None = None
-    polygons: gpd.GeoDataFrame | None = None
-    scores: Scores | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def unet_classes(self) -> list[str]:
-        """Classes the U-Net learns."""
-        return self.plan.unet_classes or self.plan.classes
-
-
 def play_loop(plan: Plan, progress: Progress | None = None) -> Played:
     """Play the whole loop and leave ``figures.json`` and ``report.md`` in the plan's folder."""
-    from workbench.demo.report import write_report
-
     raster = open_imagery(plan.imagery, nodata=plan.nodata)[0]
     truth = open_imagery(plan.truth)[0]
     if (truth.width, truth.height) != (raster.width, raster.height):
@@ -275,18 +201,6 @@ def _test(played: Played) -> Scores:
         truth = lookup[read_rows(played.truth, top, bottom)]
         matrix += confusion(classify(probability, top, bottom), truth, len(wanted))
     return scores(matrix)
-
-
-def classify(probability: Raster, top: int, bottom: int, threshold: float = 0.5) -> NDArray[np.uint8]:
-    """The most probable class of each pixel of some rows, 0 where none reaches the threshold, 255 without data."""
-    pixels = probability.read(Window(0, top, probability.width, bottom - top))
-    values = np.ma.getdata(pixels).astype(np.float32)
-    if probability.dtype == "uint8":
-        values /= 254
-    found = (values.argmax(axis=0) + 1).astype(np.uint8)
-    found[values.max(axis=0) < threshold] = 0
-    found[np.ma.getmaskarray(pixels).any(axis=0)] = IGNORE
-    return found
 
 
 def _all_names(names: list[str], truth: Raster) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workbench.demo.run import Plan
+from workbench.demo.played import Plan
 from workbench.imagery.synthetic import CLASSES, paint_scene
 
 SEARCHED = ["house", "boat", "tank", "panel"]
