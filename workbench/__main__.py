@@ -98,16 +98,18 @@ def _class_map(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    from workbench.labels.chips import SPLITS
     from workbench.session import Session
 
     session = Session(options.archive, options.labels)
     if options.gis:
         _say(f"wrote {session.export_labels(options.gis, overwrite=options.overwrite)}")
     if options.chips:
-        chips = session.export_chips(options.chips, chip=options.size)
-        _say(
-            f"wrote {len(chips.of('train'))} training and {len(chips.of('validation'))} validation chips to {options.chips}"
-        )
+        chips = session.export_chips(options.chips, chip=options.size, overwrite=options.overwrite)
+        counts = ", ".join(f"{len(chips.of(side))} {side}" for side in SPLITS)
+        _say(f"wrote chips to {options.chips}: {counts}")
+        for warning in chips.warnings:
+            _say(f"note: {warning}")
     if options.embeddings:
         from workbench.descriptors.embeddings.exporting import export_embeddings
 

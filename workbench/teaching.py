@@ -174,11 +174,11 @@ class Teaching(State):
         return Where(unlabelled=self.marks.numbers(class_name))
 
     def export_chips(
-        self, folder: str | Path, *, chip: int = 512, progress: Progress | None = None, **split: float
+        self, folder: str | Path, *, chip: int = 512, progress: Progress | None = None, **options: Any
     ) -> Chips:
-        """Write the labels as training chips, see `labels.export.export_chips` (``split``: block_m, buffer_m, validation)."""
+        """Write the labels as training chips; ``options`` are those of `labels.export.export_chips`."""
         self._require_unchanged()
-        return export_chips(self.store, self.archive.imagery, folder, chip=chip, progress=progress, **split)  # type: ignore[arg-type]
+        return export_chips(self.store, self.archive.imagery, folder, chip=chip, progress=progress, **options)
 
     def train(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from workbench.errors import Cancelled, FileExists, LabelInvalid, PathRefused
 from workbench.imagery.opening import open_imagery
 from workbench.imagery.rasters import Imagery, transformer
 from workbench.jobs import Progress
+from workbench.labels.chips import SPLITS
 from workbench.labels.export import IGNORE, Chips, export_chips, open_chips
 from workbench.labels.store import LabelStore, Place
 
@@ -202,7 +204,7 @@ def test_chips_nobody_looked_at_are_not_written(tmp_path: Path, imagery: Imagery
     assert any("validation" in warning for warning in chips.warnings)
 
 
-def test_training_and_validation_chips_share_no_pixel(tmp_path: Path, store: LabelStore) -> None:
+def test_chips_of_different_sides_share_no_pixel(tmp_path: Path, store: LabelStore) -> None:
     write_raster(tmp_path / "in" / "a.tif", noise(1, 512, 512))
     write_raster(tmp_path / "in" / "b.tif", noise(1, 512, 512, seed=1), x=X + 128, y=Y - 64)  # overlaps the first
     imagery = open_imagery(tmp_path / "in")
@@ -211,14 +213,16 @@ def test_training_and_validation_chips_share_no_pixel(tmp_path: Path, store: Lab
         store.add([Place(raster.fingerprint, box(c, c, c + 20, c + 20), None) for c in range(0, 500, 60)], "roof")
     chips = export_chips(store, imagery, tmp_path / "chips", chip=64, stride=32)
     rasters = {raster.fingerprint: raster for raster in imagery}
-    grounds = {side: [] for side in ("train", "validation")}
+    grounds = {side: [] for side in SPLITS}
     for chip in chips.records:
         grounds[chip.split].append(rasters[chip.raster].footprint(rasterio.windows.Window(*chip.window)))
-    assert grounds["train"] and grounds["validation"]
-    assert min(one.distance(two) for one in grounds["train"] for two in grounds["validation"]) >= 0.99 * chips.buffer_m
+    assert all(grounds.values())
+    for one, two in combinations(SPLITS, 2):
+        apart = min(first.distance(second) for first in grounds[one] for second in grounds[two])
+        assert apart >= 0.99 * chips.buffer_m, (one, two)
     on_disk = {f"{path.parent.name}/{path.name}" for path in chips.folder.rglob("*.tif")}
     assert on_disk == {name for chip in chips.records for name in (chip.image, chip.mask)}
-    assert len(chips.of("train")) + len(chips.of("validation")) == len(chips)
+    assert sum(len(chips.of(side)) for side in SPLITS) == len(chips)
 
 
 def test_P39_equal_stems_and_hostile_names_never_collide_or_escape(tmp_path: Path, store: LabelStore) -> None:
@@ -236,6 +240,37 @@ def test_P39_equal_stems_and_hostile_names_never_collide_or_escape(tmp_path: Pat
     }
     assert all(name.isascii() and "<" not in name for chip in chips.records for name in (chip.image, chip.mask))
     assert open_chips(tmp_path / "chips").classes[0].name == "../../../<script>"
+
+
+def test_a_test_part_is_kept_where_there_is_enough_ground(tmp_path: Path, imagery: Imagery, store: LabelStore) -> None:
+    store.declare_complete(in_pixels(imagery, box(0, 0, 320, 256)))
+    store.add(in_pixels(imagery, *(box(c, r, c + 9, r + 9) for c in range(0, 310, 25) for r in range(0, 250, 25))), "a")
+    few = export_chips(store, imagery, tmp_path / "few", chip=64)  # 2.5 by 2 blocks
+    assert not few.of("test") and few.of("validation") and not few.warnings
+    many = export_chips(store, imagery, tmp_path / "many", chip=32, block_m=16, buffer_m=0)
+    assert 0.1 < len(many.of("test")) / len(many) < 0.25
+    asked = export_chips(store, imagery, tmp_path / "asked", chip=64, test=0.2)
+    assert asked.of("test")
+    corner = LabelStore(tmp_path / "corner")
+    corner.declare_complete(in_pixels(imagery, box(0, 0, 60, 60)))
+    lone = export_chips(corner, imagery, tmp_path / "lone", chip=32, test=0.2, block_m=1000)
+    assert not lone.of("test") and any("no test chip" in warning for warning in lone.warnings)
+
+
+def test_classes_are_said_to_be_absent_with_their_side(tmp_path: Path, imagery: Imagery, store: LabelStore) -> None:
+    store.declare_complete(in_pixels(imagery, box(0, 0, 320, 256)))
+    store.add(in_pixels(imagery, *(box(c, r, c + 9, r + 9) for c in range(0, 310, 25) for r in range(0, 250, 25))), "a")
+    store.add(in_pixels(imagery, box(1, 1, 4, 4)), "rare")
+    store.define_class("never")
+    chips = export_chips(store, imagery, tmp_path / "chips", chip=32, test=0.15)
+    assert chips.absent == ("never",)
+    has = next(side for side in SPLITS if "rare" not in chips.absent_from(side))
+    others = [side for side in SPLITS if side != has]
+    assert all(chips.absent_from(side) == ("rare", "never") for side in others)
+    assert f'No {others[0]} or {others[1]} chip shows "rare": label it in other places too.' in chips.warnings
+    with pytest.raises(LabelInvalid, match=r'No chips were written\..*"rare".*"never"'):
+        export_chips(store, imagery, tmp_path / "strict", chip=32, require_all=True)
+    assert not [path for path in (tmp_path / "strict").rglob("*") if path.is_file()]
 
 
 @pytest.fixture
@@ -316,7 +351,7 @@ def test_the_manifest_says_what_the_chips_are(exported: Chips) -> None:
         (lambda value: value | {"chips": [value["chips"][0] | {"image": "../south.tif"}]}, "south.tif"),
         (lambda value: value | {"chips": [value["chips"][0] | {"mask": "/etc/passwd"}]}, "passwd"),
         (lambda value: value | {"chips": [value["chips"][0] | {"image": "images/gone.tif"}]}, "gone.tif"),
-        (lambda value: value | {"chips": [value["chips"][0] | {"split": "test"}]}, "split"),
+        (lambda value: value | {"chips": [value["chips"][0] | {"split": "buffer"}]}, "split"),
     ],
 )
 def test_P13_a_manifest_that_cannot_be_trusted_is_refused(exported: Chips, change: object, words: str) -> None:

@@ -1,6 +1,8 @@
-"""Splits by blocks: no pixel on both sides, nothing within the buffer, classes on both sides where that is possible."""
+"""Splits by blocks: no pixel on two sides, nothing within the buffer, classes on all sides where that is possible."""
 
 from __future__ import annotations
+
+from itertools import combinations
 
 import numpy as np
 import pyproj
@@ -31,37 +33,56 @@ def overlap(one: NDArray[np.float64], two: NDArray[np.float64]) -> bool:
     return bool((np.minimum(one[2:], two[2:]) - np.maximum(one[:2], two[:2]) > 0.01).all())
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     places=st.lists(st.tuples(st.integers(0, 900), st.integers(0, 900), st.integers(0, 1)), min_size=1, max_size=40),
     size=st.sampled_from([20.0, 64.0, 150.0]),
     block_m=st.sampled_from([50.0, 128.0, 400.0]),
     buffer_m=st.sampled_from([0.0, 10.0, 77.7, 200.0]),
+    test=st.sampled_from([0.0, 0.15, 0.4]),
     seed=st.integers(0, 3),
 )
-def test_P33_no_training_chip_lies_within_the_buffer(
-    places: list[tuple[int, int, int]], size: float, block_m: float, buffer_m: float, seed: int
+def test_P33_chips_of_two_sides_are_never_within_the_buffer(
+    places: list[tuple[int, int, int]], size: float, block_m: float, buffer_m: float, test: float, seed: int
 ) -> None:
     boxes = np.array([(x, y, x + size, y + size) for x, y, _ in places], float)
     worlds = np.array([world for _, _, world in places])
-    split = split_blocks(boxes, block_m=block_m, buffer_m=buffer_m, seed=seed, worlds=worlds)
-    assert set(split) <= {"train", "validation", "buffer"}
-    near_validation = set()
-    for held in np.flatnonzero(split == "validation"):
-        for other in np.flatnonzero((split != "validation") & (worlds == worlds[held])):
+    split = split_blocks(boxes, block_m=block_m, buffer_m=buffer_m, test=test, seed=seed, worlds=worlds)
+    assert set(split) <= {"train", "validation", "test", "buffer"}
+    near: dict[str, set[int]] = {"validation": set(), "test": set()}
+    for held in np.flatnonzero((split == "validation") | (split == "test")):
+        for other in np.flatnonzero((split != split[held]) & (worlds == worlds[held])):
             if gap(boxes[held], boxes[other]) < buffer_m or overlap(boxes[held], boxes[other]):
-                near_validation.add(int(other))
-    assert near_validation == set(np.flatnonzero(split == "buffer"))
+                near[split[held]].add(int(other))
+    assert near["validation"] | near["test"] == set(np.flatnonzero(split == "buffer"))
     cells = [(world, *np.floor((box[:2] + size / 2) / block_m)) for world, box in zip(worlds, boxes, strict=True)]
-    held_blocks = {cell for cell, side in zip(cells, split, strict=True) if side == "validation"}
-    assert held_blocks.isdisjoint(cell for cell, side in zip(cells, split, strict=True) if side != "validation")
-    assert bool(held_blocks) == (len(set(cells)) > 1)
+    blocks = {
+        side: {cell for cell, found in zip(cells, split, strict=True) if found == side}
+        for side in ("train", "validation", "test")
+    }
+    assert all(blocks[one].isdisjoint(blocks[two]) for one, two in combinations(blocks, 2))
+    assert bool(blocks["validation"]) == (len(set(cells)) > 1)
+    assert not blocks["test"] or (test and blocks["train"])
 
 
 def test_the_share_is_met_and_few_chips_are_lost() -> None:
     split = split_blocks(grid(20, 20), block_m=200, buffer_m=50)
     counts = {side: int((split == side).sum()) for side in ("train", "validation", "buffer")}
     assert 60 <= counts["validation"] <= 100 and counts["train"] >= 270, counts
+
+
+def test_three_shares_are_met_and_few_chips_are_lost() -> None:
+    split = split_blocks(grid(20, 20), block_m=200, buffer_m=50, test=0.15)
+    counts = {side: int((split == side).sum()) for side in ("train", "validation", "test", "buffer")}
+    assert 60 <= counts["validation"] <= 100 and 45 <= counts["test"] <= 75 and counts["train"] >= 200, counts
+
+
+def test_a_test_part_needs_three_blocks_and_never_costs_the_others() -> None:
+    for boxes, buffer_m in ((grid(1, 2), 0), (grid(1, 3), 150)):
+        split = split_blocks(boxes, block_m=100, buffer_m=buffer_m, test=0.3)
+        assert "test" not in split and "validation" in split
+    assert set(split_blocks(grid(1, 3), block_m=100, buffer_m=0, test=0.3)) == {"train", "validation", "test"}
+    assert set(split_blocks(grid(3, 3), block_m=100, buffer_m=0, validation=0, test=0.3)) == {"train", "test"}
 
 
 def test_the_same_seed_gives_the_same_split() -> None:
@@ -77,6 +98,9 @@ def test_a_rare_class_is_on_both_sides() -> None:
     for seed in range(5):
         split = split_blocks(boxes, block_m=200, buffer_m=50, seed=seed, presence=presence)
         assert {split[0], split[255]} == {"train", "validation"}
+    presence[15, 1] = True
+    split = split_blocks(boxes, block_m=200, buffer_m=50, test=0.15, presence=presence)
+    assert set(split[[0, 15, 255]]) == {"train", "validation", "test"}
 
 
 def test_chips_that_only_touch_may_differ_when_no_buffer_is_asked_for() -> None:
@@ -89,7 +113,10 @@ def test_one_block_is_all_training() -> None:
     assert split_blocks(np.empty((0, 4)), block_m=10, buffer_m=1).shape == (0,)
 
 
-@pytest.mark.parametrize("wrong", [{"block_m": 0}, {"buffer_m": -1}, {"validation": 1.0}, {"block_m": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"block_m": 0}, {"buffer_m": -1}, {"validation": 1.0}, {"test": 0.8}, {"test": -0.1}, {"block_m": float("nan")}],
+)
 def test_sizes_that_make_no_split_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(LabelInvalid):
         split_blocks(grid(2, 2), **({"block_m": 10.0, "buffer_m": 1.0} | wrong))

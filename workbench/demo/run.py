@@ -171,7 +171,7 @@ def _trace(truth: Raster, rows: tuple[int, int]) -> tuple[list[tuple[int, BaseGe
 def _train(played: Played, progress: Progress) -> None:
     plan, session = played.plan, _need(played.session)
     with _timed(played.seconds, "chips"):
-        played.chips = session.export_chips(_fresh(plan.out, "chips"), chip=plan.chip, progress=progress)
+        played.chips = session.export_chips(_fresh(plan.out, "chips"), chip=plan.chip, test=0.0, progress=progress)
     with _timed(played.seconds, "training"):
         played.run = train_unet(
             played.chips,

@@ -15,7 +15,8 @@ from workbench.imagery.render import Stretch
 from workbench.labels.fold import LabelClass
 
 FORMAT, VERSION = "workbench-chips", 1
-Split = Literal["train", "validation"]
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _FILE = re.compile(r"(images|masks)/[A-Za-z0-9_-]{1,200}\.tif")
 
 
@@ -30,7 +31,7 @@ class Chip:
         raster: fingerprint of the raster it was cut from.
         raster_name: its name then.
         window: (col, row, width, height) in the raster's pixels.
-        split: ``train`` or ``validation``.
+        split: ``train``, ``validation`` or ``test``.
         complete: everything of every class is outlined in it.
         pixels: how many pixels have each value of the mask.
     """
@@ -55,7 +56,7 @@ class Chips:
         records: the chips, in the order of the manifest.
         stretch: by raster fingerprint, from its pixel values to 0..1.
         block_m: side of a block of the split, in metres.
-        buffer_m: least distance between training and validation chips, in metres.
+        buffer_m: least distance between chips of different sides of the split, in metres.
         seed: of the split.
         absent: names of classes that no pixel has.
         warnings: what the user should know before training, in words.
@@ -76,11 +77,16 @@ class Chips:
         return tuple(chip for chip in self.records if chip.split == split)
 
     def pixels(self, split: Split | None = None) -> dict[int, int]:
-        """How many pixels have each value, over one side of the split or both."""
+        """How many pixels have each value, over one side of the split or all."""
         total: Counter[int] = Counter()
         for chip in self.records if split is None else self.of(split):
             total.update(chip.pixels)
         return dict(sorted(total.items()))
+
+    def absent_from(self, split: Split) -> tuple[str, ...]:
+        """Names of the classes that no pixel of one side of the split has."""
+        seen = self.pixels(split)
+        return tuple(known.name for known in self.classes if not seen.get(known.id))
 
     def __len__(self) -> int:
         return len(self.records)
@@ -172,7 +178,7 @@ def _from_json(folder: Path, value: dict[str, Any]) -> Chips:
 
 def _chip(folder: Path, value: dict[str, Any], numbers: set[int]) -> Chip:
     pixels = {int(number): int(count) for number, count in value["pixels"].items()}
-    if value["split"] not in ("train", "validation") or not set(pixels) <= numbers:
+    if value["split"] not in SPLITS or not set(pixels) <= numbers:
         raise ValueError(f"{value['image']}: split {value['split']!r} or mask values {sorted(pixels)} are unknown")
     col, row, width, height = (int(number) for number in value["window"])
     for kind in ("image", "mask"):

@@ -20,15 +20,16 @@ from workbench.files import slug, write_bytes, write_json
 from workbench.imagery.rasters import Imagery, Raster
 from workbench.imagery.render import fit_stretch
 from workbench.jobs import Progress, shown_progress
-from workbench.labels.chips import FORMAT, VERSION, Chip, Chips, chip_file, open_chips, read_manifest
+from workbench.labels.chips import FORMAT, SPLITS, VERSION, Chip, Chips, chip_file, open_chips, read_manifest
 from workbench.labels.ground import ground_bounds, metres_per_pixel
 from workbench.labels.masks import IGNORE, KnownGround, known_ground
-from workbench.labels.splits import split_blocks
+from workbench.labels.splits import count_blocks, split_blocks
 from workbench.labels.store import LabelClass, LabelStore
 
 __all__ = ["IGNORE", "Chip", "Chips", "export_chips", "open_chips"]
 
 _Record = dict[str, Any]
+_TEST, _ENOUGH_BLOCKS = 0.15, 20
 
 
 def export_chips(
@@ -41,11 +42,13 @@ def export_chips(
     block_m: float | None = None,
     buffer_m: float | None = None,
     validation: float = 0.2,
+    test: float | None = None,
     seed: int = 0,
+    require_all: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Chips:
-    """Cut every labelled place into chips with masks and divide them into training and validation.
+    """Cut every labelled place into chips with masks and divide them into training, validation and test.
 
     A mask is 255 where nobody looked, 0 in areas declared complete and where every class was marked as not there, and
     the number of the class where it was seen. Chips that show nothing known are not written, nor are those the buffer
@@ -58,14 +61,17 @@ def export_chips(
         chip: side of a chip in pixels.
         stride: pixels between neighbouring chips; ``chip`` when None.
         block_m: side of a block of the split in metres; two chips when None.
-        buffer_m: least distance between training and validation chips; half a chip when None.
-        validation: share of the chips held back.
+        buffer_m: least distance between chips of different sides; half a chip when None.
+        validation: share of the chips held back to choose the epoch by.
+        test: share of the chips held back until training is over; when None, 0.15 where the labels lie in 20 blocks or
+            more, else none: too little ground would teach less and prove nothing.
         seed: of the split.
+        require_all: refuse when a side of the split lacks a class, instead of saying so in ``warnings``.
         overwrite: replace the chips that are in ``out``; only files that its manifest names are deleted.
         progress: counts windows.
 
     Raises:
-        LabelInvalid: nothing to export, or sizes that make no chips.
+        LabelInvalid: nothing to export, sizes that make no chips, or a class is missing and ``require_all`` is true.
         FileExists: ``out`` is not empty and ``overwrite`` is false.
         DiskFull: there is too little room; nothing new is left.
         Cancelled: nothing new is left.
@@ -89,11 +95,15 @@ def export_chips(
             for ground, window in windows:
                 _write_chip(out, ground, window, records, warnings)
                 shown.advance()
-        split = _split(records, grounds, block_m, buffer_m, validation, seed, len(store.classes))
+        split = _split(records, grounds, block_m, buffer_m, (validation, test), seed, store.classes)
         _remove(out, [record for record, side in zip(records, split, strict=True) if side == "buffer"])
         records = [record | {"split": side} for record, side in zip(records, split, strict=True) if side != "buffer"]
         if not records:
             raise LabelInvalid(" ".join([*warnings, "No chip has a pixel that is both labelled and readable."]))
+        doubts = _doubts(records, test)
+        missing = _missing(records, store.classes)
+        if require_all and missing:
+            raise LabelInvalid(" ".join(["No chips were written.", *missing]))
         manifest = {
             "format": FORMAT,
             "version": VERSION,
@@ -103,7 +113,7 @@ def export_chips(
             "buffer_m": buffer_m,
             "seed": seed,
             "absent": [known.name for known in store.classes if not _count(records, known.id)],
-            "warnings": warnings + _doubts(records, store.classes),
+            "warnings": warnings + doubts + missing,
             "stretch": _stretches(records, grounds),
             "chips": records,
         }
@@ -206,22 +216,26 @@ def _split(
     grounds: Sequence[KnownGround],
     block_m: float,
     buffer_m: float,
-    validation: float,
+    shares: tuple[float, float | None],
     seed: int,
-    classes: int,
+    classes: Sequence[LabelClass],
 ) -> list[str]:
+    """The side of each chip; ``shares`` are those of validation and test."""
     rasters = {ground.raster.fingerprint: ground.raster for ground in grounds}
     bounds, worlds = ground_bounds(
         [rasters[record["raster"]] for record in records], [Window(*record["window"]) for record in records], buffer_m
     )
-    presence = [[str(number) in record["pixels"] for number in range(classes + 1)] for record in records]
+    validation, test = shares
+    if test is None:
+        test = _TEST if count_blocks(bounds, worlds, block_m) >= _ENOUGH_BLOCKS else 0.0
     split = split_blocks(
         bounds,
         block_m=block_m,
         buffer_m=buffer_m,
         validation=validation,
+        test=test,
         seed=seed,
-        presence=presence,
+        presence=[[str(number) in record["pixels"] for number in (0, *(c.id for c in classes))] for record in records],
         worlds=worlds,
     )
     return [str(side) for side in split]
@@ -233,26 +247,34 @@ def _stretches(records: Sequence[_Record], grounds: Sequence[KnownGround]) -> di
     return {name: {"low": list(fit.low), "high": list(fit.high)} for name, fit in stretches.items()}
 
 
-def _doubts(records: Sequence[_Record], classes: Sequence[LabelClass]) -> list[str]:
-    """What the user should know before training on these chips."""
+def _doubts(records: Sequence[_Record], test: float | None) -> list[str]:
+    """What the user should know before training on these chips, besides the classes that are missing."""
     doubts = []
-    sides = {side: [record for record in records if record["split"] == side] for side in ("train", "validation")}
-    if not sides["validation"]:
+    sides = {record["split"] for record in records}
+    wanted = [("validation", True), ("test", bool(test))]
+    for side in (side for side, asked in wanted if asked and side not in sides):
         doubts.append(
-            "There is no validation chip: all labels lie within one block. Label other places, or lower block_m."
+            f"There is no {side} chip: the labels lie within too few blocks. Label other places, or lower block_m."
         )
     if not _count(records, 0):
         doubts.append(
             "No pixel is background, so a network cannot learn what is not a class. Declare an area complete once "
             "everything in it is outlined."
         )
-    for known in classes:
-        seen = {side for side, members in sides.items() if _count(members, known.id)}
-        if not seen:
-            doubts.append(f'No pixel is "{known.name}".')
-        elif sides["validation"] and len(seen) == 1:
-            doubts.append(f'"{known.name}" is on the {seen.pop()} side only: label it in other places too.')
     return doubts
+
+
+def _missing(records: Sequence[_Record], classes: Sequence[LabelClass]) -> list[str]:
+    """In words, the classes that no pixel has, or none on one side of the split."""
+    sides = {side: [record for record in records if record["split"] == side] for side in SPLITS}
+    words = []
+    for known in classes:
+        without = [side for side, members in sides.items() if members and not _count(members, known.id)]
+        if not _count(records, known.id):
+            words.append(f'No pixel is "{known.name}". Outline some, in several places.')
+        elif without:
+            words.append(f'No {" or ".join(without)} chip shows "{known.name}": label it in other places too.')
+    return words
 
 
 def _count(records: Sequence[_Record], number: int) -> int:

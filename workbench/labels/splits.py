@@ -1,6 +1,8 @@
-"""Which chips are held back for validation: whole blocks of ground with a gap, so that no pixel is on both sides."""
+"""Which chips are held back for validation and test: whole blocks of ground with a gap, so that no pixel is on two sides."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import shapely
@@ -18,27 +20,31 @@ def split_blocks(
     block_m: float,
     buffer_m: float,
     validation: float = 0.2,
+    test: float = 0.0,
     seed: int = 0,
     presence: ArrayLike | None = None,
     worlds: ArrayLike | None = None,
 ) -> NDArray[np.str_]:
-    """Divide chips into training and validation by square blocks of ground.
+    """Divide chips into training, validation and test by square blocks of ground.
 
-    Of many random choices of blocks, in one to five clumps, the one is taken in which most classes are on both sides,
-    then the one closest to the share asked for that loses the fewest chips to the buffer (Roberts et al. 2017,
+    Of many random choices of blocks, in one to five clumps a side, the one is taken in which most classes are on all
+    sides, then the one closest to the shares asked for that loses the fewest chips to the buffer (Roberts et al. 2017,
     Ecography 40: 913-929, on why blocks and buffers).
 
     Args:
         bounds: (min x, min y, max x, max y) of each chip in ground metres of one CRS, shape (n, 4).
         block_m: side of a block; a chip belongs to the block of its centre.
-        buffer_m: training chips closer than this to a validation chip, or overlapping one, are dropped.
-        validation: share of the chips to hold back, in [0, 1).
+        buffer_m: chips closer than this to one of another side, or overlapping it, are dropped: validation and training
+            chips near a test chip, training chips near a validation chip.
+        validation: share of the chips to hold back while training, in [0, 1).
+        test: share of the chips to hold back until training is over, in [0, 1).
         seed: of the random choices.
         presence: which classes each chip shows, bool, shape (n, classes).
         worlds: number of the coordinate system of each chip, shape (n,): chips of different ones are never neighbours.
 
     Returns:
-        "train", "validation" or "buffer" for each chip, shape (n,). All are "train" when there is only one block.
+        "train", "validation", "test" or "buffer" for each chip, shape (n,). All are "train" when there is only one
+        block; none is "test" where the blocks do not suffice for three sides.
 
     Raises:
         LabelInvalid: a size or share that makes no split.
@@ -49,22 +55,37 @@ def split_blocks(
     shows = np.ones((len(boxes), 1), bool) if presence is None else np.asarray(presence, bool)
     if not len(boxes) == len(world) == len(shows):
         raise ShapeMismatch(f"{len(boxes)} chips, {len(world)} worlds, {len(shows)} rows of presence: expected equal.")
-    if not block_m > 0 or not buffer_m >= 0 or not 0 <= validation < 1:
+    if not block_m > 0 or not buffer_m >= 0 or not (validation >= 0 and test >= 0 and validation + test < 1):
         raise LabelInvalid(
-            f"block_m={block_m}, buffer_m={buffer_m}, validation={validation} make no split. "
-            "Give a block above 0, a buffer of at least 0 and a share in [0, 1)."
+            f"block_m={block_m}, buffer_m={buffer_m}, validation={validation}, test={test} make no split. "
+            "Give a block above 0, a buffer of at least 0 and shares that leave something for training."
         )
+    blocks, block_of = _blocks(boxes, world, block_m)
+    # What is held back longest is chosen first, and keeps all its chips.
+    shares = {side: share for side, share in (("test", test), ("validation", validation)) if share}
+    near = _neighbours(boxes, world, buffer_m)
+    if len(blocks) > len(shares):
+        split = _best_choice(blocks, block_of, near, shows, shares, seed)
+        if len(shares) < 2 or set(shares) | {"train"} <= set(split):
+            return split
+    if len(blocks) < 2 or not validation:
+        return np.full(len(boxes), "train", dtype="<U10")
+    return _best_choice(blocks, block_of, near, shows, {"validation": validation}, seed)
+
+
+def count_blocks(bounds: NDArray[np.float64], worlds: NDArray[np.int64], block_m: float) -> int:
+    """How many blocks of ground chips lie in; arguments as in `split_blocks`."""
+    return len(_blocks(bounds, worlds, block_m)[0])
+
+
+def _blocks(
+    boxes: NDArray[np.float64], world: NDArray[np.int64], block_m: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The blocks as (world, x, y), shape (blocks, 3), and the block of each chip's centre."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     cells = np.column_stack([world, np.floor(centres / block_m)]).astype(np.int64)
     blocks, block_of = np.unique(cells, axis=0, return_inverse=True)
-    split = np.full(len(boxes), "train", dtype="<U10")
-    if len(blocks) < 2 or validation == 0:
-        return split
-    near = _neighbours(boxes, world, buffer_m)
-    held, dropped = _best_choice(blocks, block_of.reshape(-1), near, shows, validation, np.random.default_rng(seed))
-    split[dropped] = "buffer"
-    split[held] = "validation"
-    return split
+    return blocks, block_of.reshape(-1)
 
 
 def _neighbours(boxes: NDArray[np.float64], world: NDArray[np.int64], buffer_m: float) -> NDArray[np.int64]:
@@ -88,40 +109,59 @@ def _best_choice(
     block_of: NDArray[np.int64],
     near: NDArray[np.int64],
     shows: NDArray[np.bool_],
-    share: float,
-    random: np.random.Generator,
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """The chips held back and the chips dropped, of the best of many choices of blocks."""
-    sizes = np.bincount(block_of, minlength=len(blocks))
+    shares: Mapping[str, float],
+    seed: int,
+) -> NDArray[np.str_]:
+    """The side of each chip in the best of many choices of blocks."""
+    random = np.random.default_rng(seed)
     everywhere = shows.any(axis=0)
-    best: tuple[tuple[float, float], NDArray[np.bool_], NDArray[np.bool_]] | None = None
-    for _ in range(_CANDIDATES):
-        held = _clumps(blocks, sizes, share, random)[block_of]
-        dropped = np.zeros(len(held), bool)
-        dropped[near[1, held[near[0]]]] = True
-        dropped &= ~held
-        train = ~held & ~dropped
-        missing = (everywhere & ~(shows[held].any(axis=0) & shows[train].any(axis=0))).sum()
-        off = abs(held.mean() - share) / share + dropped.mean()
-        # Nothing left to train on is worse than any class missing.
-        score = (float(missing) + (0 if train.any() else shows.shape[1] + 1), float(off))
+    best: tuple[tuple[float, float], NDArray[np.str_]] | None = None
+    for _ in range(_CANDIDATES if shares else 1):
+        split = _choice(blocks, block_of, near, shares, random)
+        sides = [split == side for side in (*shares, "train")]
+        missing = (everywhere & ~np.logical_and.reduce([shows[side].any(axis=0) for side in sides])).sum()
+        off = sum(abs(side.mean() - share) / share for side, share in zip(sides, shares.values(), strict=False))
+        # A side without any chip is worse than any class missing.
+        empty = sum(not side.any() for side in sides) * (shows.shape[1] + 1)
+        score = (float(missing + empty), float(off + (split == "buffer").mean()))
         if best is None or score < best[0]:
-            best = score, held, dropped
+            best = score, split
     assert best is not None
-    return best[1], best[2]
+    return best[1]
+
+
+def _choice(
+    blocks: NDArray[np.int64],
+    block_of: NDArray[np.int64],
+    near: NDArray[np.int64],
+    shares: Mapping[str, float],
+    random: np.random.Generator,
+) -> NDArray[np.str_]:
+    """One random choice: for each side some of the blocks that are left, its neighbours dropped."""
+    split = np.full(len(block_of), "train", dtype="<U10")
+    sizes = np.bincount(block_of, minlength=len(blocks))
+    free = np.arange(len(blocks))
+    for number, (side, share) in enumerate(shares.items()):
+        left = len(free) - (len(shares) - number)  # one block for each side to come, and one for training
+        chosen = free[_clumps(blocks[free], sizes[free], share * len(block_of), left, random)]
+        free = np.setdiff1d(free, chosen, assume_unique=True)
+        split[np.isin(block_of, chosen) & (split == "train")] = side
+        dropped = near[1, split[near[0]] == side]
+        split[dropped[split[dropped] == "train"]] = "buffer"
+    return split
 
 
 def _clumps(
-    blocks: NDArray[np.int64], sizes: NDArray[np.int64], share: float, random: np.random.Generator
+    blocks: NDArray[np.int64], sizes: NDArray[np.int64], wanted: float, most: int, random: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Blocks around one to five random ones, as many as make the share, at least one and never all."""
+    """Blocks around one to five random ones, as many as make the chips wanted, at least one and at most ``most``."""
     seeds = blocks[random.choice(len(blocks), min(len(blocks), int(random.integers(1, 6))), replace=False)]
     offsets = blocks[:, None] - seeds[None]
     offsets[..., 0] *= 1_000_000
     distance = np.abs(offsets).max(axis=2).min(axis=1) + random.random(len(blocks))
     order = np.argsort(distance)
     total = np.cumsum(sizes[order])
-    count = int(np.argmin(np.abs(total - share * total[-1]))) + 1
+    count = int(np.argmin(np.abs(total - wanted))) + 1
     chosen = np.zeros(len(blocks), bool)
-    chosen[order[: min(count, len(blocks) - 1)]] = True
+    chosen[order[: min(count, most)]] = True
     return chosen
