@@ -16,11 +16,12 @@ from workbench.descriptors.archive import Archive
 from workbench.descriptors.build import build_archive
 from workbench.errors import LabelNotSaved, QueryInvalid
 from workbench.jobs import Progress
+from workbench.search.coverage import side_by_side
 from workbench.search.index import Hits
 from workbench.search.overlaps import apart
 from workbench.session import QUEUES, Session
 
-NEVER_LABELLED = [name for name in QUEUES if name not in ("mistakes", "disagreement")]
+NEVER_LABELLED = [name for name in QUEUES if name not in ("mistakes", "disagreement", "outline")]
 
 
 @pytest.fixture(scope="module")
@@ -193,26 +194,54 @@ def test_suspects_are_shown_again_after_a_restart(session: Session, truth: np.nd
     again.close()
 
 
-def test_where_network_and_scorer_disagree_is_said_on_the_cards(
-    session: Session, truth: np.ndarray, tmp_path: Path
-) -> None:
-    mark(session, session.hits[:10], truth)
-    session.refine()
-    folder = tmp_path / "map"
+def mapped(session: Session, number: int, probability: float, folder: Path) -> Path:
+    """A U-Net's map that is sure that nothing is there, but for one tile."""
     folder.mkdir()
-    disputed = int(np.argmin(session._scores(session.scorer)))
     for position, raster in enumerate(session.archive.imagery):
         there = np.full((raster.height, raster.width), 0.02, np.float32)
-        tile = session.archive.tile(disputed)
+        tile = session.archive.tile(number)
         if tile.raster == position:
-            there[tile.row : tile.row + 64, tile.col : tile.col + 64] = 0.97
+            there[tile.row : tile.row + 64, tile.col : tile.col + 64] = probability
         profile = {"driver": "GTiff", "dtype": "float32", "count": 1, "width": raster.width, "height": raster.height}
         with rasterio.open(
             folder / f"{Path(raster.name).stem}.tif", "w", crs=raster.crs, transform=raster.transform, **profile
         ) as file:
             file.write(there, 1)
             file.set_band_description(1, "roof")
-    session.show_map(folder, None)
+    return folder
+
+
+def test_tiles_to_outline_are_likely_ones_then_doubtful_ones_and_none_that_is_complete(
+    session: Session, truth: np.ndarray, archive: Archive, tmp_path: Path
+) -> None:
+    mark(session, session.hits[:10], truth)
+    session.refine()
+    scores = session._scores(session.scorer)
+    hits = session.show_queue("outline", k=3)
+    board = np.flatnonzero(side_by_side(archive))
+    best = board[np.argsort(-scores[board])][:30]
+    assert len(hits) == 3 and set(hits.numbers.tolist()) <= set(best.tolist())
+    assert hits[0].number in session.marks.numbers("roof") or scores[hits[0].number] >= np.median(scores[best])
+    first = board[
+        archive.tiles["raster"][board] == 0
+    ]  # the rasters lie on each other, and an area belongs to the first
+    likeliest, unsure = (int(first[place(scores[first])]) for place in (np.argmax, np.argmin))
+    assert likeliest in session.show_queue("outline", k=30).numbers
+    session.declare_complete(archive.footprint(likeliest), archive.imagery[0].crs)
+    assert likeliest not in session.show_queue("outline", k=30).numbers
+    session.show_map(mapped(session, unsure, 0.5, tmp_path / "map"), None)
+    assert session.show_queue("outline", k=3)[0].number == unsure
+    session.declare_complete(archive.footprint(unsure), archive.imagery[0].crs)
+    assert unsure not in session.show_queue("outline", k=30).numbers
+
+
+def test_where_network_and_scorer_disagree_is_said_on_the_cards(
+    session: Session, truth: np.ndarray, tmp_path: Path
+) -> None:
+    mark(session, session.hits[:10], truth)
+    session.refine()
+    disputed = int(np.argmin(session._scores(session.scorer)))
+    session.show_map(mapped(session, disputed, 0.97, tmp_path / "map"), None)
     assert "disagreement" not in session.queues_closed
     hits = session.show_queue("disagreement", k=20)
     assert disputed == hits[0].number or session.archive.footprint(disputed).intersects(

@@ -11,9 +11,10 @@ from scipy.special import expit
 
 from workbench.audits import write_draws
 from workbench.errors import QueryInvalid
+from workbench.search.coverage import most_telling, side_by_side
 from workbench.search.index import Hit, Hits, Scorer
 from workbench.search.overlaps import apart
-from workbench.search.predicted import tile_probabilities
+from workbench.search.predicted import tile_doubts, tile_objects, tile_probabilities
 from workbench.search.queues import Apart, disagreement, most_doubtful, most_similar, most_uncertain, most_varied
 from workbench.search.refinement.mistakes import contradictions
 from workbench.search.refinement.pool import direction, pool_of_index
@@ -29,6 +30,10 @@ _AT_A_TIME = {"audit": PER_DRAW, "mistakes": PAGE, "diverse": PAGE}
 _USUAL = 50
 _SHORTLIST = 10_000
 _SUSPECT = 2 / 3
+_LIKELY = 10
+"""From how many times as many of the best tiles those to outline are chosen, before there is a map."""
+_PER_OUTLINE = 2.0
+"""How long an outline takes, against declaring a tile complete."""
 Told = tuple[NDArray[np.int64], Mapping[int, Remark]]
 
 
@@ -55,7 +60,7 @@ class Asking(Telling):
     """The part of a `Session` that chooses what to mark next, by the scorer in use."""
 
     def show_queue(self, name: str, class_name: str | None = None, *, k: int | None = None) -> Hits:
-        """Fill the gallery with what to mark next for a class; never with labelled tiles, but for likely mistakes.
+        """Fill the gallery with what to mark next for a class; with labelled tiles only to doubt them, or to outline.
 
         - ``similar``: the best tiles, one per object.
         - ``uncertain``: of the likely ones those nearest to the threshold.
@@ -64,6 +69,8 @@ class Asking(Telling):
         - ``audit``: ten tiles drawn by chance, on disk before they are shown. The next ten are drawn when all of them are
           labelled; until then those that are left are shown again.
         - ``disagreement``: tiles of which the last U-Net's map and the scorer say the most different things.
+        - ``outline``: few tiles that stand for many, to outline all objects in and to declare complete; by the scorer, and
+          once there is a map, by where the U-Net is unsure. What is declared complete is not shown again.
 
         Args:
             name: one of `state.QUEUES`.
@@ -116,7 +123,7 @@ class Asking(Telling):
         if self.prediction is None:
             found["disagreement"] = "Train a U-Net and map all imagery first"
         if len(self.archive) > MOST_RANKED:
-            found |= dict.fromkeys(("audit", "disagreement"), too_many(len(self.archive)))
+            found |= dict.fromkeys(("audit", "disagreement", "outline"), too_many(len(self.archive)))
         return found
 
     def _show_queue(self, name: str, asked: _Asked) -> Hits:
@@ -127,6 +134,7 @@ class Asking(Telling):
             "mistakes": self._doubtful,
             "audit": self._drawn,
             "disagreement": self._disputed,
+            "outline": self._to_outline,
         }
         numbers, remarks = makers[name](asked)
         hits = self._hits_of(numbers, asked.scorer)
@@ -217,6 +225,25 @@ class Asking(Telling):
         numbers = disagreement(chances, mapped, asked.count, taken=offer.taken, apart=offer.apart)
         said = {number: _dispute(mapped[number], chances[number]) for number in numbers.tolist()}
         return numbers, said
+
+    def _to_outline(self, asked: _Asked) -> Told:
+        """Tiles side by side: without a map those where the class is likely, then where the network is unsure."""
+        areas = (self.places.pixels(place.raster, place.geometry, place.crs) for place in self.store.complete())
+        done = self.places.covered(area for area in areas if area is not None)
+        board = side_by_side(self.archive)
+        effort = None
+        if self.prediction is None:
+            ranking, audit, _ = self._judge(self._basis(asked.class_name, asked.scorer))
+            scores = np.where(board, ranking.scores, np.nan)
+            likely = most_similar(scores, _LIKELY * asked.count, taken=done)
+            worth = np.full(len(board), np.nan, np.float32)
+            worth[likely] = audit.chances(ranking)[likely]
+        else:
+            worth = tile_doubts(self.archive, rasters_of(self.prediction), asked.class_name)
+            worth[~board] = np.nan
+            effort = 1 + _PER_OUTLINE * tile_objects(self.archive, self.polygons, asked.class_name)
+        vectors_of = self.archive.examples_of
+        return most_telling(worth, asked.count, vectors_of=vectors_of, done=done, effort=effort), NO_REMARKS
 
     def _hits_of(self, numbers: NDArray[np.int64], scorer: Scorer) -> Hits:
         """Tiles in an order that is not that of their scores."""

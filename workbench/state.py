@@ -38,6 +38,7 @@ QUEUES = {
     "mistakes": "likely mistakes, and what the scorer thinks",
     "audit": "audit",
     "disagreement": "U-Net and scorer disagree",
+    "outline": "to outline whole, then declare complete",
 }
 """What can be shown to be marked next, and its name in words."""
 Remark = tuple[str, str, int, bool]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +18,7 @@ from workbench.errors import RasterUnreadable, WeightsUnavailable
 from workbench.imagery.grid import TILE_DTYPE
 
 _LABELLED_IOU = 0.5
+_COVERED = 0.5 - 1e-6
 _REMEMBERED = 5000
 _EXACT = 0.01
 _FEW = 1 << 18  # of more, a table by window takes 100 MB and more
@@ -86,6 +88,17 @@ class Places:
         size = self._archive.tiles[candidates]["size"].astype(float)
         near = candidates[shared / (size**2 + shape.area - shared) >= _LABELLED_IOU]
         return near if number is None else np.union1d(near, [number])
+
+    def covered(self, areas: Iterable[tuple[int, BaseGeometry]]) -> NDArray[np.int64]:
+        """Tiles of which some areas (raster position, pixels; not overlapping) cover at least half, int64 (m,), rising."""
+        total: defaultdict[int, float] = defaultdict(float)
+        for raster, shape in areas:
+            near, shared = self._shared(raster, shape)
+            for number, share in zip(
+                near.tolist(), (shared / self._archive.tiles[near]["size"] ** 2.0).tolist(), strict=True
+            ):
+                total[number] += share
+        return np.array(sorted(number for number, share in total.items() if share >= _COVERED), np.int64)
 
     def _shared(self, raster: int, shape: BaseGeometry) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Tiles that may touch an outline, and how much of it each covers, in pixels."""

@@ -34,6 +34,7 @@ QUEUE_WORDS = {
     "mistakes": ("Likely mistakes", "labels that all others contradict"),
     "audit": ("Audit", "ten tiles by lot: tells how far you are"),
     "disagreement": ("Disagreement", "U-Net and scorer say different things"),
+    "outline": ("To outline", "few tiles that stand for many: outline all in them"),
 }
 
 
