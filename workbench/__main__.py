@@ -295,7 +295,9 @@ def _parser() -> argparse.ArgumentParser:
     train = verbs.add_parser("train", help="train a U-Net on chips")
     train.add_argument("chips", type=Path)
     train.add_argument("out", type=Path)
-    train.add_argument("--encoder", default="aerial", help="aerial, small, mobilenet_v2, resnet18 ... [aerial]")
+    train.add_argument(
+        "--encoder", default="aerial", help="aerial, small, classic, mobilenet_v2, resnet18 ... [aerial]"
+    )
     train.add_argument("--weights", type=Path)
     train.add_argument("--epochs", type=int, default=20)
     train.add_argument("--minutes", type=float)

@@ -194,6 +194,20 @@ def load_timm(name: str, weights: str | Path | None = None) -> NetworkEncoder:
     Raises:
         WeightsUnavailable: timm has no such network, it is not convolutional, or its weights are not to be had.
     """
+    model = timm_network(name, weights)
+    body = _TimmBody(model)
+    geometry = _measured(body, name)
+    settings: Any = model.pretrained_cfg
+    normalisation = (tuple(settings["mean"]), tuple(settings["std"]))
+    return NetworkEncoder(TIMM + name.removeprefix(TIMM), body, geometry, hash_of(model.state_dict()), normalisation)
+
+
+def timm_network(name: str, weights: str | Path | None = None) -> Any:
+    """A network of timm with weights from a file, from timm's cache, or downloaded.
+
+    Raises:
+        WeightsUnavailable: timm has no such network, or its weights are not to be had.
+    """
     import timm
 
     short = name.removeprefix(TIMM)
@@ -209,11 +223,7 @@ def load_timm(name: str, weights: str | Path | None = None) -> NetworkEncoder:
         ) from error
     if weights is not None:
         load_into(model, read_state_dict(weights), name)
-    body = _TimmBody(model)
-    geometry = _measured(body, name)
-    settings: Any = model.pretrained_cfg
-    normalisation = (tuple(settings["mean"]), tuple(settings["std"]))
-    return NetworkEncoder(TIMM + short, body, geometry, hash_of(model.state_dict()), normalisation)
+    return model
 
 
 class _TimmBody(torch.nn.Module):

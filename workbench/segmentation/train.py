@@ -26,7 +26,7 @@ from workbench.segmentation.samples import Crops, fit_normalisation, load_sample
 from workbench.segmentation.schedule import Schedule
 from workbench.segmentation.unet import (
     AERIAL,
-    SMALL,
+    FROM_NOTHING,
     STRIDE,
     Model,
     ModelCard,
@@ -36,7 +36,7 @@ from workbench.segmentation.unet import (
     load_model,
 )
 
-_RATE, _RATE_SMALL = 1e-3, 3e-3
+_RATE, _RATE_FROM_NOTHING = 1e-3, 3e-3
 _SPLITS: tuple[Split, Split] = ("train", "validation")
 
 
@@ -80,7 +80,7 @@ def train_unet(
         minutes: most time for training and validation.
         batch: crops per step.
         crop: side of a crop in pixels, a multiple of 32.
-        learning_rate: at the top of the cycle; when None, 0.001, or 0.003 for a small network from random weights.
+        learning_rate: at the top of the cycle; when None, 0.001, or 0.003 for a network that starts from nothing.
         patience: epochs without a better validation IoU after which training stops.
         class_weights: factors of the cross-entropy by class name ("background" too); 1 where not named.
         seed: of the first weights, the crops and their augmentation.
@@ -108,7 +108,9 @@ def train_unet(
     folder, reached = _run_folder(Path(out), settings, resume=resume, overwrite=overwrite)
     before = None if start is None else load_model(start)
     encoder = encoder if before is None else before.card.encoder
-    learning_rate = learning_rate or (_RATE_SMALL if encoder == SMALL else _RATE) / (1 if before is None else 3)
+    learning_rate = learning_rate or (_RATE_FROM_NOTHING if encoder in FROM_NOTHING else _RATE) / (
+        1 if before is None else 3
+    )
     normalisation = fit_normalisation(chips) if before is None else before.card.normalisation
     training, validation = (load_samples(chips, split, normalisation) for split in _SPLITS)
     require_enough(training, validation, chips.classes)

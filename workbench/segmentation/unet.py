@@ -18,22 +18,27 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from workbench.descriptors.aerial import WEIGHTS as AERIAL_WEIGHTS
-from workbench.descriptors.networks import cached_weights
+from workbench.descriptors.archive import Archive
+from workbench.descriptors.networks import TIMM, cached_weights, timm_network
 from workbench.descriptors.weights import read_state_dict
 from workbench.errors import WeightsUnavailable
 from workbench.files import atomic_write
 from workbench.imagery.render import Stretch
 from workbench.labels.fold import LabelClass
+from workbench.segmentation.classic import ClassicUnet
 from workbench.segmentation.networks import EncoderUnet, SmallUnet
 
 log = logging.getLogger(__name__)
 FORMAT, VERSION = "workbench-unet", 2
-AERIAL, SMALL = "aerial", "small"
-ENCODERS = (AERIAL, SMALL, "mobilenet_v2", "resnet18", "resnet34", "resnet50")
+AERIAL, SMALL, CLASSIC = "aerial", "small", "classic"
+FROM_NOTHING = (SMALL, CLASSIC)
+"""Whole networks, which have no encoder that could begin with weights."""
+ENCODERS = (AERIAL, *FROM_NOTHING, "mobilenet_v2", "resnet18", "resnet34", "resnet50")
 STRIDE = 32
 """Rows and columns of an input are multiples of this: five halvings."""
 
-_BODY = "tu-efficientnet_lite0"
+_OF_TIMM = "tu-"
+_BODY = f"{_OF_TIMM}efficientnet_lite0"
 _OTHER_VERSION = (
     "was written by a newer workbench. Update this one to use it.",
     "was written by an older workbench, whose networks were built otherwise. Train again from its chips.",
@@ -96,18 +101,19 @@ def highest_id(classes: Sequence[LabelClass]) -> int:
 
 
 def build_unet(encoder: str, bands: int, classes: int, weights: str | Path | None = None) -> nn.Module:
-    """Build a U-Net with a decoder light enough for a processor; see `EncoderUnet` and `SmallUnet`.
+    """Build a U-Net light enough for a processor, or the classic one; see `EncoderUnet`, `SmallUnet` and `ClassicUnet`.
 
     Args:
-        encoder: one of `ENCODERS`, or any other name `segmentation_models_pytorch` knows (random weights only).
+        encoder: one of `ENCODERS`, any other name `segmentation_models_pytorch` knows, or ``timm/NAME``.
             ``aerial`` is the encoder that archives are searched with, and starts from what it knows; ``small`` starts from
-            nothing and is the quickest.
+            nothing and is the quickest; ``classic`` is the network of the literature and starts from nothing too.
         bands: input bands. Where an encoder's weights are of other than ``bands`` bands, the first layer's kernels are
             repeated over the bands and scaled so that its output keeps its size.
         classes: the largest class number; output 0 is the background.
-        weights: state dict of the encoder (``.pth`` or ``.safetensors``, float16 or float32): torchvision's, or for
-            ``aerial`` another training of it. When None, ``aerial`` starts from the weights in the package; for others
-            the torch hub cache is looked in, and when that is empty, the start is random, and the log says so.
+        weights: state dict of the encoder (``.pth`` or ``.safetensors``, float16 or float32): torchvision's, timm's, or for
+            ``aerial`` another training of it. When None, ``aerial`` starts from the weights in the package and
+            ``timm/NAME`` from timm's; for others the torch hub cache is looked in, and when that is empty, the start is
+            random, and the log says so.
 
     Returns:
         A module from (batch, bands, rows, cols) to logits (batch, classes + 1, rows, cols); rows and cols must be
@@ -116,18 +122,30 @@ def build_unet(encoder: str, bands: int, classes: int, weights: str | Path | Non
     Raises:
         WeightsUnavailable: the encoder is unknown, or the file is unreadable or of another network.
     """
-    if encoder == SMALL and weights is not None:
+    if encoder in FROM_NOTHING and weights is not None:
         raise WeightsUnavailable(
-            f"{Path(weights).name} cannot be used: the small U-Net starts from random weights. Leave weights out."
+            f"{Path(weights).name} cannot be used: the {encoder} U-Net starts from random weights. Leave weights out."
         )
     network = _plain_unet(encoder, bands, classes)
     path = Path(weights) if weights is not None else AERIAL_WEIGHTS if encoder == AERIAL else cached_weights(encoder)
-    if path is None:
-        log.info("no weights for %s on this machine: training starts from random weights", encoder)
-    else:
+    if encoder.startswith(TIMM) or path is not None:
         _load_encoder(network.encoder, encoder, path)
         network.pretrained = True
+    else:
+        log.info("no weights for %s on this machine: training starts from random weights", encoder)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def encoder_of(archive: Archive) -> tuple[str, Path | None]:
+    """What a U-Net starts from to know what an archive knows: ``encoder`` and ``weights`` of `build_unet`.
+
+    The shipped encoder for an archive whose own is none a U-Net can stand on: statistics, imported or the user's code.
+    """
+    own, weights = archive.manifest.encoder, archive.manifest.weights_path
+    if own in ENCODERS or own.startswith(TIMM):
+        return own, None if weights is None else Path(weights)
+    log.info("a U-Net cannot start from the archive's encoder, %s: it starts from %s", own, AERIAL)
+    return AERIAL, None
 
 
 def save_model(model: Model, path: str | Path) -> None:
@@ -164,31 +182,48 @@ def load_model(path: str | Path) -> Model:
 def _plain_unet(encoder: str, bands: int, classes: int) -> Any:
     if encoder == SMALL:
         return SmallUnet(bands, classes + 1)
+    if encoder == CLASSIC:
+        return ClassicUnet(bands, classes)
     try:
-        name = _BODY if encoder == AERIAL else encoder
+        name = _BODY if encoder == AERIAL else encoder.replace(TIMM, _OF_TIMM, 1)
         module = smp.encoders.get_encoder(name, in_channels=bands, depth=5, weights=None)
-    except KeyError as error:
+    except (KeyError, RuntimeError, ValueError) as error:
         raise WeightsUnavailable(
-            f"There is no encoder named {encoder!r}. Choose one of {', '.join(ENCODERS)}."
+            f"There is no encoder named {encoder!r}, or none that a U-Net can stand on ({_first_line(error)}). "
+            f"Choose one of {', '.join(ENCODERS)}, or another one of segmentation_models_pytorch."
         ) from error
     return EncoderUnet(module, classes + 1)
 
 
-def _load_encoder(module: nn.Module, encoder: str, path: Path) -> None:
-    state, own = read_state_dict(path), module.state_dict()
-    if encoder == AERIAL:  # timm's names under another prefix
-        state = {name.replace("body.", "model.", 1): tensor for name, tensor in state.items()}
+def _load_encoder(module: nn.Module, encoder: str, path: Path | None) -> None:
+    own, source = module.state_dict(), encoder if path is None else path.name
+    if encoder.startswith(TIMM):
+        state = timm_network(encoder, path).state_dict()
+    else:
+        assert path is not None
+        state = read_state_dict(path)
+    if encoder == AERIAL:
+        state = {name.removeprefix("body."): tensor for name, tensor in state.items()}
+    if encoder == AERIAL or encoder.startswith((TIMM, _OF_TIMM)):
+        state = _as_timm_pyramid(state, own)
     first = next(iter(own))
     if first in state and state[first].ndim == 4:
         state[first] = _spread(state[first], own[first].shape[1])
     missing = [name for name, tensor in own.items() if name not in state or state[name].shape != tensor.shape]
     if missing:
         raise WeightsUnavailable(
-            f"{path.name} does not fit {encoder}: {len(missing)} of {len(own)} tensors are missing or of another shape, "
+            f"{source} does not fit {encoder}: {len(missing)} of {len(own)} tensors are missing or of another shape, "
             f"{missing[0]} first. Expected a state dict of {encoder}."
         )
     nn.Module.load_state_dict(module, {name: state[name] for name in own})
-    log.info("%s starts from the weights in %s", encoder, path)
+    log.info("%s starts from the weights in %s", encoder, source)
+
+
+def _as_timm_pyramid(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of timm under the names that they have where all levels are given out: stages.0 is model.stages_0 there."""
+    known = {name.removeprefix("model.").replace(".", "_"): tensor for name, tensor in state.items()}
+    flat = {name: name.removeprefix("model.").replace(".", "_") for name in own}
+    return {name: known[key] for name, key in flat.items() if key in known}
 
 
 def _spread(kernels: Tensor, bands: int) -> Tensor:
