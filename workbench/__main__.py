@@ -292,6 +292,13 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--overwrite", action="store_true")
     export.set_defaults(run=_export)
 
+    _add_network_verbs(verbs)
+    _add_demo_verbs(verbs)
+    return parser
+
+
+def _add_network_verbs(verbs: Any) -> None:
+    """Train a U-Net, map with it, outline the map."""
     train = verbs.add_parser("train", help="train a U-Net on chips")
     train.add_argument("chips", type=Path)
     train.add_argument("out", type=Path)
@@ -327,9 +334,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_regular(polygons)
     polygons.add_argument("--overwrite", action="store_true")
     polygons.set_defaults(run=_polygons)
-
-    _add_demo_verbs(verbs)
-    return parser
 
 
 def _add_regular(parser: argparse.ArgumentParser) -> None:

@@ -108,9 +108,7 @@ def train_unet(
     folder, reached = _run_folder(Path(out), settings, resume=resume, overwrite=overwrite)
     before = None if start is None else load_model(start)
     encoder = encoder if before is None else before.card.encoder
-    learning_rate = learning_rate or (_RATE_FROM_NOTHING if encoder in FROM_NOTHING else _RATE) / (
-        1 if before is None else 3
-    )
+    learning_rate = learning_rate or _usual_rate(encoder) / (1 if before is None else 3)
     normalisation = fit_normalisation(chips) if before is None else before.card.normalisation
     training, validation = (load_samples(chips, split, normalisation) for split in _SPLITS)
     require_enough(training, validation, chips.classes)
@@ -197,6 +195,10 @@ def _first_model(
             "encoder."
         )
     return Model(before.network, card)
+
+
+def _usual_rate(encoder: str) -> float:
+    return _RATE_FROM_NOTHING if encoder in FROM_NOTHING else _RATE
 
 
 def _class_weights(classes: Sequence[LabelClass], given: Mapping[str, float] | None) -> Tensor | None:
