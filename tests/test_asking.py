@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import threading
 from collections.abc import Iterator
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from small_archives import MeanColour, small_imagery
 
 from workbench.asking import PER_DRAW
 from workbench.audits import read_draws
-from workbench.descriptors.archive import Archive
+from workbench.descriptors.archive import Archive, open_archive
 from workbench.descriptors.build import build_archive
 from workbench.errors import LabelNotSaved, QueryInvalid
 from workbench.jobs import Progress
@@ -21,6 +24,7 @@ from workbench.search.index import Hits
 from workbench.search.overlaps import apart
 from workbench.session import QUEUES, Session
 
+_DRAWN = 3
 NEVER_LABELLED = [name for name in QUEUES if name not in ("mistakes", "disagreement", "outline")]
 
 
@@ -144,24 +148,70 @@ def test_a_draw_is_shown_until_it_is_labelled_whole_and_then_another_is_drawn(
     assert session.show_queue("audit").numbers.tolist() == second.numbers.tolist(), "the open draw comes first"
 
 
-def test_a_draw_is_on_disk_before_it_is_shown(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_draw_is_on_disk_before_it_is_shown(
+    session: Session, truth: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = []
-    path = session._audit_path("roof")
-    session.observe(lambda change: kept.append(read_draws(path, len(session.archive))), "hits")
+    folder, tiles = session._audit_folder("roof"), len(session.archive)
+    session.observe(lambda change: kept.append(read_draws(folder, tiles)), "hits")
     hits = session.show_queue("audit")
-    assert len(kept) == 1 and kept[0] is not None and kept[0].last.tolist() == hits.numbers.tolist()
-    path.unlink()
-    session._draws.clear()
+    assert len(kept) == 1 and kept[0].last.numbers.tolist() == hits.numbers.tolist()
+    mark(session, hits, truth)
+    settle(session)
     session.show_queue("similar")
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("workbench.audits.write_bytes", full)
     shown = session.hits
     with pytest.raises(LabelNotSaved, match="The draw was not saved: No space left"):
         session.show_queue("audit")
-    assert session.queue == "similar" and session.hits is shown and not path.exists()
+    assert session.queue == "similar" and session.hits is shown and read_draws(folder, tiles).place == 2
+
+
+def test_two_kernels_of_one_person_mark_one_audit_and_lose_and_double_nothing(
+    archive: Archive, truth: np.ndarray, tmp_path: Path
+) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Barrier(2)
+    given = [(archive.folder, tmp_path, truth, query, ready, spawn.SimpleQueue()) for query in (40, 41)]
+    kernels = [spawn.Process(target=_audit_in_a_kernel, args=each, daemon=True) for each in given]
+    for kernel in kernels:
+        kernel.start()
+    said = [each[-1].get() for each in given]
+    for kernel in kernels:
+        kernel.join(60)
+    assert [kernel.exitcode for kernel in kernels] == [0, 0] and all(said)
+    session = Session(archive, tmp_path, by="me")
+    marks = session.marks.values("roof")
+    draws = read_draws(session._audit_folder("roof"), len(archive))
+    drawn = [*draws.numbers.tolist(), *draws.last.numbers.tolist()]
+    assert len(set(drawn)) == len(drawn) == PER_DRAW * (draws.place - 1) >= PER_DRAW * _DRAWN
+    assert set(drawn) == set(said[0]) | set(said[1]) == set(marks)
+    assert {number: value > 0 for number, value in marks.items()} == {n: bool(truth[n]) for n in drawn}
+    assert len(session.store.labels("roof")) == len(drawn)
+    audit = draws.audit(marks)
+    assert sorted(audit.numbers.tolist()) == sorted(drawn)
+    assert audit.expected.sum() == pytest.approx(len(drawn), rel=1e-3)
+    session.close()
+
+
+def _audit_in_a_kernel(
+    folder: Path, labels: Path, truth: np.ndarray, query: int, ready: threading.Barrier, said: SimpleQueue[list[int]]
+) -> None:
+    """Draw at the same moment as the other kernel, from another ranking, and mark what is shown."""
+    session = Session(open_archive(folder, encoder=MeanColour()), labels, by="me")
+    session.choose_class("roof")
+    session.search(tile=query, k=40)
+    mine: list[int] = []
+    for _ in range(_DRAWN):
+        ready.wait(60)
+        hits = session.show_queue("audit")
+        mark(session, hits, truth)  # the other kernel marks them too
+        mine.extend(hits.numbers.tolist())
+    said.put(mine)
+    session.close()
 
 
 def test_another_kernel_goes_on_with_the_same_audit_and_shows_the_same(

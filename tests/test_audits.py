@@ -11,25 +11,41 @@ import pytest
 from safetensors.numpy import save
 
 from workbench.audits import (
+    ESTIMATES,
     FORMAT,
     VERSION,
+    Draw,
     Draws,
-    audit_path,
+    add_estimate,
+    audit_folder,
     read_draws,
     read_estimates,
-    write_draws,
-    write_estimates,
+    write_draw,
 )
+from workbench.errors import FileExists
 from workbench.search.stopping import Estimate, Interval
 
 TILES = 40
+_PERMUTED = np.random.default_rng(0).permutation(TILES).astype(np.int64)
+_EVEN = np.full(TILES, 0.25, np.float32)
+FIRST, SECOND = Draw(_PERMUTED[:10], _EVEN), Draw(_PERMUTED[10:20], 2 * _EVEN)
 
 
 def some_draws() -> Draws:
-    chance = np.random.default_rng(0)
-    drawn = chance.permutation(TILES)[:20].astype(np.int64)
-    even = np.full(TILES, 0.25, np.float32)
-    return Draws.of(TILES).followed_by(drawn[:10], even).followed_by(drawn[10:], 2 * even)
+    return Draws.of(TILES).followed_by(FIRST).followed_by(SECOND)
+
+
+def kept(folder: Path) -> Path:
+    """A folder in which both draws are."""
+    write_draw(folder, 1, FIRST)
+    write_draw(folder, 2, SECOND)
+    return folder
+
+
+def same(one: Draws, other: Draws) -> bool:
+    pairs = [(one.numbers, other.numbers), (one.expected, other.expected)]
+    pairs += [(one.last.numbers, other.last.numbers), (one.last.chances, other.last.chances)]
+    return one.place == other.place and all(np.array_equal(*pair) for pair in pairs)
 
 
 def some_estimate(labels: int = 10) -> Estimate:
@@ -39,70 +55,84 @@ def some_estimate(labels: int = 10) -> Estimate:
 
 def test_a_draw_counts_when_all_of_it_is_labelled() -> None:
     draws = some_draws()
-    marks = {int(number): 1 for number in draws.numbers} | {int(number): -1 for number in draws.last[1:]}
+    marks = {int(number): 1 for number in draws.numbers} | {int(number): -1 for number in draws.last.numbers[1:]}
     half = draws.audit(marks)
     assert half.numbers.tolist() == draws.numbers.tolist() and half.said.all() and (half.expected == 0.25).all()
-    assert draws.left(marks).tolist() == [draws.last[0]]
-    whole = draws.audit(marks | {int(draws.last[0]): 1})
+    assert draws.left(marks).tolist() == [draws.last.numbers[0]]
+    whole = draws.audit(marks | {int(draws.last.numbers[0]): 1})
     assert len(whole.numbers) == 20 and whole.said.sum() == 11 and (whole.expected == 0.75).all()
 
 
 def test_draws_and_estimates_are_read_as_they_were_written(tmp_path: Path) -> None:
-    path, draws = audit_path(tmp_path, "<b>../roof", "a" * 32, "me"), some_draws()
-    assert path.parent == tmp_path / "audits"
-    assert read_draws(path, TILES) is None and read_estimates(path) == []
-    write_draws(path, draws)
-    again = read_draws(path, TILES)
-    assert again is not None
-    for name in ("numbers", "expected", "last", "chances"):
-        assert np.array_equal(getattr(again, name), getattr(draws, name))
+    folder = audit_folder(tmp_path, "<b>../roof", "a" * 32, "me")
+    assert folder.parent == tmp_path / "audits"
+    assert same(read_draws(folder, TILES), Draws.of(TILES)) and read_estimates(folder) == []
+    kept(folder)
+    assert same(read_draws(folder, TILES), some_draws())
     told = [some_estimate(10), replace(some_estimate(20), area=Interval(1.0, 2.0, 3.0))]
-    write_estimates(path, told)
-    assert read_estimates(path) == told
+    for each in told:
+        add_estimate(folder, each)
+    assert read_estimates(folder) == told
+    add_estimate(folder, some_estimate(15))  # five labels were taken back
+    assert read_estimates(folder) == [told[0], some_estimate(15)]
+
+
+def test_a_draw_is_never_written_over_and_what_was_drawn_meanwhile_is_read(tmp_path: Path) -> None:
+    write_draw(tmp_path, 1, FIRST)
+    mine = read_draws(tmp_path, TILES)
+    write_draw(tmp_path, mine.place, SECOND)
+    with pytest.raises(FileExists):
+        write_draw(tmp_path, mine.place, Draw(_PERMUTED[20:30], _EVEN))
+    assert same(read_draws(tmp_path, TILES, mine), some_draws())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0001.safetensors", "0002.safetensors"]
 
 
 def test_each_class_archive_and_person_has_an_audit_of_its_own(tmp_path: Path) -> None:
     given = [("roof", "a", "me"), ("roof!", "a", "me"), ("roof", "b", "me"), ("roof", "a", "you")]
-    assert len({audit_path(tmp_path, *each) for each in given}) == len(given)
+    assert len({audit_folder(tmp_path, *each) for each in given}) == len(given)
 
 
 @pytest.mark.parametrize(
     "spoilt",
     [
-        {"expected": np.zeros(TILES - 1, np.float32)},
-        {"expected": np.full(TILES, np.nan, np.float32)},
+        {"chances": np.zeros(TILES - 1, np.float32)},
+        {"chances": np.full(TILES, np.nan, np.float32)},
         {"chances": np.full(TILES, -1, np.float32)},
         {"chances": np.zeros(TILES, np.float64)},
         {"numbers": np.array([TILES], np.int64)},
         {"numbers": np.array([-1], np.int64)},
         {"numbers": np.array([3, 3], np.int64)},
+        {"numbers": _PERMUTED[:1]},
         {"numbers": np.array([[3]], np.int64)},
         {"more": np.zeros(1, np.float32)},
     ],
 )
-def test_a_hostile_file_begins_another_audit_and_is_logged(
+def test_a_hostile_draw_is_left_out_and_logged(
     tmp_path: Path, spoilt: dict[str, np.ndarray], caplog: pytest.LogCaptureFixture
 ) -> None:
-    draws = some_draws()
-    tensors = {name: getattr(draws, name) for name in ("numbers", "expected", "last", "chances")} | spoilt
-    path = tmp_path / "a.safetensors"
-    path.write_bytes(save(tensors, {FORMAT: json.dumps({"version": VERSION})}))
-    assert read_draws(path, TILES) is None and "another begins" in caplog.text
+    tensors = {"numbers": SECOND.numbers, "chances": SECOND.chances} | spoilt
+    write_draw(tmp_path, 1, FIRST)
+    (tmp_path / "0002.safetensors").write_bytes(save(tensors, {FORMAT: json.dumps({"version": VERSION})}))
+    assert same(read_draws(tmp_path, TILES), replace(Draws.of(TILES).followed_by(FIRST), place=3))
+    assert "cannot be used" in caplog.text
 
 
-def test_a_damaged_file_or_one_of_another_version_begins_another_audit(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    write_draws(path, some_draws())
+def test_a_damaged_draw_or_one_of_another_version_is_left_out(tmp_path: Path) -> None:
+    path = kept(tmp_path) / "0001.safetensors"
     data = path.read_bytes()
-    for spoilt in (b"", b"junk", data[: len(data) // 2], data.replace(b'version\\": 1', b'version\\": 9')):
+    for spoilt in (b"", b"junk", data[: len(data) // 2], data.replace(b'version\\": 2', b'version\\": 9')):
         path.write_bytes(spoilt)
-        assert read_draws(path, TILES) is None
-    for spoilt in (b"", b"[]", b'{"version":1,"rows":[{}]}', b'{"version":1,"rows":[3]}', b'{"version":2,"rows":[]}'):
-        path.with_suffix(".json").write_bytes(spoilt)
-        assert read_estimates(path) == []
-    write_estimates(path, [some_estimate()])
-    rows = json.loads(path.with_suffix(".json").read_text())
-    for name, value in (("labels", 2.5), ("precision_low", None), ("count_high", "many"), ("threshold", True)):
-        changed = {"version": VERSION, "rows": [rows["rows"][0] | {name: value}]}
-        path.with_suffix(".json").write_text(json.dumps(changed))
-        assert read_estimates(path) == [], name
+        assert same(read_draws(tmp_path, TILES), replace(Draws.of(TILES), place=2).followed_by(SECOND))
+
+
+def test_a_line_that_is_no_estimate_is_left_out(tmp_path: Path) -> None:
+    add_estimate(tmp_path, some_estimate())
+    path = tmp_path / ESTIMATES
+    row = json.loads(path.read_text())
+    spoilt = [row | {name: value} for name, value in (("labels", 2.5), ("precision_low", None), ("threshold", True))]
+    spoilt += [row | {"version": 1}, row | {"count_high": "many"}, {"version": VERSION}, 3, []]
+    for line in (*map(json.dumps, spoilt), "", "{", "\xff"):
+        with path.open("a", encoding="latin-1") as log:
+            log.write(line + "\n")
+    add_estimate(tmp_path, some_estimate(30))
+    assert read_estimates(tmp_path) == [some_estimate(), some_estimate(30)]

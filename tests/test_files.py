@@ -207,3 +207,11 @@ def test_bytes_are_written_for_people() -> None:
         "1.2 GB",
         "5 TB",
     ]
+
+
+def test_a_file_that_came_while_another_was_written_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "draw"
+    with pytest.raises(FileExists, match="exists already"), atomic_write(path, overwrite=False) as aside:
+        aside.write_text("mine")
+        path.write_text("theirs")
+    assert path.read_text() == "theirs" and list(tmp_path.iterdir()) == [path]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from workbench.audits import write_draws
-from workbench.errors import QueryInvalid
+from workbench.audits import Draw, write_draw
+from workbench.errors import FileExists, QueryInvalid
 from workbench.search.coverage import most_telling, side_by_side
 from workbench.search.index import Hit, Hits, Scorer
 from workbench.search.overlaps import apart
@@ -201,17 +202,17 @@ class Asking(Telling):
 
     def _drawn(self, asked: _Asked) -> Told:
         """What is left of the audit's last draw, or another one."""
-        name = asked.class_name
-        basis = self._basis(name, asked.scorer)
+        self._catch_up()
+        basis = self._basis(asked.class_name, asked.scorer)
         left = basis.draws.left(basis.marks)
         if not len(left):
             ranking, audit, _ = self._judge(basis)
-            numbers, chances = audit.draw(ranking, asked.count)
-            if len(numbers):
-                draws = basis.draws.followed_by(numbers, chances)
-                write_draws(self._audit_path(name), draws)
-                self._draws[name] = draws
-            left = numbers
+            draw = Draw(*audit.draw(ranking, asked.count))
+            if len(draw.numbers):
+                # Where another kernel of the same person was quicker, its draw is shown here too.
+                with suppress(FileExists):
+                    write_draw(self._audit_folder(asked.class_name), basis.draws.place, draw)
+            left = self._draws_of(asked.class_name).left(basis.marks)
         return left[: asked.count], NO_REMARKS
 
     def _disputed(self, asked: _Asked) -> Told:

@@ -31,17 +31,20 @@ def atomic_write(path: str | Path, *, overwrite: bool = True) -> Iterator[Path]:
     new is left and an earlier file stays as it was.
 
     Raises:
-        FileExists: ``path`` exists and ``overwrite`` is false.
+        FileExists: ``path`` exists and ``overwrite`` is false; of several who write a new file at once, all but one see this.
         DiskFull: the disk or quota is full; the message gives the bytes written and free.
     """
     path = Path(path)
     if not overwrite and path.exists():
-        raise FileExists(f"{path} exists already. Choose another name, or pass overwrite=True.")
+        raise _taken(path)
     aside = path.with_name(f".{path.stem[:60]}.{secrets.token_hex(4)}{path.suffix}")
     try:
         yield aside
         _sync(aside)
-        aside.replace(path)
+        if overwrite or aside.is_dir():
+            aside.replace(path)
+        else:
+            _move_new(aside, path)
         _sync(path.parent)
     except OSError as error:
         if error.errno in _FULL:
@@ -172,6 +175,22 @@ def format_bytes(count: float) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{int(count)} bytes"
+
+
+def _move_new(aside: Path, path: Path) -> None:
+    """Give a file its name unless somebody else has taken it meanwhile; what is left aside is to be removed."""
+    try:
+        os.link(aside, path)
+    except FileExistsError as error:
+        raise _taken(path) from error
+    except OSError:  # no links on this disk: the next best is to look just before
+        if path.exists():
+            raise _taken(path) from None
+        aside.replace(path)
+
+
+def _taken(path: Path) -> FileExists:
+    return FileExists(f"{path} exists already. Choose another name, or pass overwrite=True.")
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.audits import Draws, audit_path, read_draws, read_estimates, write_estimates
+from workbench.audits import Draws, add_estimate, audit_folder, read_draws, read_estimates, with_estimate
 from workbench.controls import new_path
 from workbench.descriptors.archive import Archive
 from workbench.errors import QueryInvalid
@@ -62,7 +62,7 @@ class Basis:
         """What changes when there is something new to tell: with a draw that is labelled whole, not with every label."""
         drawn = self.draws.numbers.tolist()
         if not len(self.draws.left(self.marks)):
-            drawn += self.draws.last.tolist()
+            drawn += self.draws.last.numbers.tolist()
         return self.class_name, id(self.scorer), self.answer, tuple((each, self.marks.get(each, 0)) for each in drawn)
 
 
@@ -76,7 +76,6 @@ class Telling(Searching):
     def __init__(self, archive: Archive, store: LabelStore, kept: Path | None) -> None:
         super().__init__(archive, store, kept)
         self._draws: dict[str, Draws] = {}
-        self._estimates: dict[str, list[Estimate]] = {}
         self._told_of: Key | None = None
         self._estimating = Jobs()
 
@@ -84,7 +83,7 @@ class Telling(Searching):
         """Set traits together, see `State.set_state`; with another class come the estimates for it."""
         name = values.get("class_name", self.class_name)
         if name != self.class_name:
-            values.setdefault("estimates", list(self._estimates_of(name)) if name else [])
+            values.setdefault("estimates", self._estimates_of(name))
         super().set_state(**values)
 
     def estimate(self, class_name: str | None = None) -> Estimate:
@@ -101,6 +100,7 @@ class Telling(Searching):
             QueryInvalid: nothing was searched yet, or there are too many tiles to score each.
         """
         with self._lock:
+            self._catch_up()
             basis = self._basis(class_name or self.class_name)
         return self._estimate(basis)
 
@@ -146,8 +146,9 @@ class Telling(Searching):
         """Estimate anew in the background if there is an audit, and anything new to tell."""
         with self._lock:
             name = self.class_name
-            if self.scorer is None or not name or len(self.archive) > MOST_RANKED or not self._has_audit(name):
+            if self.scorer is None or not name or len(self.archive) > MOST_RANKED or self._draws_of(name).place == 1:
                 return
+            self._catch_up()
             basis = self._basis(name)
             busy = self._estimating.current is not None and self._estimating.current.state == "running"
             # What is said meanwhile is looked at when the running one ends.
@@ -161,22 +162,25 @@ class Telling(Searching):
         else:
             self._retell()
 
-    def _has_audit(self, class_name: str) -> bool:
-        return class_name in self._draws or self._audit_path(class_name).is_file()
+    def _catch_up(self) -> None:
+        """See what another kernel has labelled since, of the same audit perhaps."""
+        before = [label.id for label in self.store.labels()]
+        self.store.reload()
+        if [label.id for label in self.store.labels()] != before:
+            self.set_state(labels_version=self.labels_version + 1)
+            self.show_labels()
 
-    def _audit_path(self, class_name: str) -> Path:
-        return audit_path(self.store.folder, class_name, self.archive.identity, self.store.by)
+    def _audit_folder(self, class_name: str) -> Path:
+        return audit_folder(self.store.folder, class_name, self.archive.identity, self.store.by)
 
     def _draws_of(self, class_name: str) -> Draws:
-        if class_name not in self._draws:
-            kept = read_draws(self._audit_path(class_name), len(self.archive))
-            self._draws[class_name] = Draws.of(len(self.archive)) if kept is None else kept
+        """The draws of a class, also those of another kernel of the same person."""
+        tiles = len(self.archive)
+        self._draws[class_name] = read_draws(self._audit_folder(class_name), tiles, self._draws.get(class_name))
         return self._draws[class_name]
 
     def _estimates_of(self, class_name: str) -> list[Estimate]:
-        if class_name not in self._estimates:
-            self._estimates[class_name] = read_estimates(self._audit_path(class_name))
-        return self._estimates[class_name]
+        return read_estimates(self._audit_folder(class_name)) if class_name else []
 
     def _basis(self, class_name: str, scorer: Scorer | None = None) -> Basis:
         """What an estimate is made from now, by the scorer in use if none is given."""
@@ -205,11 +209,10 @@ class Telling(Searching):
         with self._lock:
             self._told_of = basis.key
             if told.audited:
-                before = [one for one in self._estimates_of(basis.class_name) if one.labels < told.labels]
-                self._estimates[basis.class_name] = [*before, told]
-                write_estimates(self._audit_path(basis.class_name), self._estimates[basis.class_name])
+                curve = with_estimate(self._estimates_of(basis.class_name), told)
+                add_estimate(self._audit_folder(basis.class_name), told)
                 if basis.class_name == self.class_name:
-                    self.set_state(estimates=list(self._estimates[basis.class_name]))
+                    self.set_state(estimates=curve)
         return told
 
     @cached_property

@@ -80,7 +80,7 @@ def test_queues_are_chosen_by_key_and_an_audit_tells_how_far_the_search_is(bench
     bench.status_line.get_by_role("button", name="CSV").click()
     written = bench.until_status(r"written to .*\.csv").split("written to ")[1].rstrip(".")
     assert Path(written).read_text().startswith("labels,audited,")
-    draws = list((Path(bench.state("store.folder.as_posix()")) / "audits").glob("*.safetensors"))
+    draws = list((Path(bench.state("store.folder.as_posix()")) / "audits").rglob("*.safetensors"))
     assert len(draws) == 1
 
 
