@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from workbench.search.where import Where
     from workbench.segmentation.polygons import polygonize, save_polygons
     from workbench.segmentation.predict import predict
-    from workbench.segmentation.train import train_unet
+    from workbench.segmentation.train import resume_training, train_unet
     from workbench.session import Session
     from workbench.widgets.workbench import Workbench
 
@@ -53,6 +53,7 @@ _HOMES = {
     "paint_scene": "imagery.synthetic",
     "polygonize": "segmentation.polygons",
     "predict": "segmentation.predict",
+    "resume_training": "segmentation.train",
     "save_polygons": "segmentation.polygons",
     "train_unet": "segmentation.train",
 }
@@ -79,6 +80,7 @@ __all__ = [
     "paint_scene",
     "polygonize",
     "predict",
+    "resume_training",
     "save_polygons",
     "train_unet",
 ]

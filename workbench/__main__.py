@@ -127,6 +127,7 @@ def _train(options: argparse.Namespace) -> None:
         start=options.start,
         epochs=options.epochs,
         minutes=options.minutes,
+        schedule=options.schedule,
         resume=options.resume,
         overwrite=options.overwrite,
     )
@@ -308,6 +309,7 @@ def _add_network_verbs(verbs: Any) -> None:
     train.add_argument("--weights", type=Path)
     train.add_argument("--epochs", type=int, default=20)
     train.add_argument("--minutes", type=float)
+    train.add_argument("--schedule", default="one-cycle", choices=("one-cycle", "cyclic"), help="of the learning rate")
     train.add_argument("--start", type=Path, help="a model to go on from, instead of an encoder")
     train.add_argument("--resume", action="store_true", help="go on with a training that was killed")
     train.add_argument("--overwrite", action="store_true")

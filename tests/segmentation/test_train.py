@@ -60,6 +60,11 @@ def test_equal_seeds_give_equal_weights_and_the_model_says_what_it_is(easy_chips
     assert one.card.stretches == easy_chips.stretch
 
 
+def test_a_cyclic_rate_trains_to_other_weights(easy_chips: Chips, tmp_path: Path):
+    one, several = (train(easy_chips, tmp_path / shape, schedule=shape) for shape in ("one-cycle", "cyclic"))
+    assert one.best.val_loss != several.best.val_loss
+
+
 def test_the_time_budget_ends_training(easy_chips: Chips, tmp_path: Path):
     started = time.monotonic()
     run = train(easy_chips, tmp_path / "run", epochs=100_000, minutes=0.05)
@@ -187,8 +192,8 @@ def test_P32_a_class_alone_is_refused_and_two_without_background_are_not(make_ch
     assert train(chips, tmp_path / "run", epochs=1).history[0].iou.keys() == {"roof", "pool"}
 
 
-@pytest.mark.parametrize("given", [{"crop": 100}, {"batch": 0}, {"epochs": 0}])
-def test_sizes_that_do_not_fit_the_network_are_refused(easy_chips: Chips, tmp_path: Path, given: dict[str, int]):
+@pytest.mark.parametrize("given", [{"crop": 100}, {"batch": 0}, {"epochs": 0}, {"schedule": "two-cycle"}])
+def test_settings_that_make_no_training_are_refused(easy_chips: Chips, tmp_path: Path, given: dict[str, object]):
     with pytest.raises(TrainingRefused):
         train(easy_chips, tmp_path / "run", **given)
 

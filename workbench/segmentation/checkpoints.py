@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn, optim
 
-from workbench.errors import TrainingRefused
 from workbench.files import atomic_write
-from workbench.segmentation.runs import EpochRow
+from workbench.segmentation.interrupted import CHECKPOINT, FORMAT, VERSION, Progressed, damaged
 
-CHECKPOINT = "checkpoint.safetensors"
-_FORMAT, _VERSION = "workbench-training", 1
 _PARTS = ("network", "average")
-
-
-@dataclass(frozen=True)
-class Progressed:
-    """How far a training is.
-
-    Attributes:
-        settings: what it was started with, JSON values; another training cannot go on from here.
-        rows: of the epochs so far.
-        best: number of the best of them, 0 for none.
-        waited: epochs since then that count towards the patience.
-        seconds: that it has taken.
-        random: state of the generator that draws crops.
-    """
-
-    settings: Mapping[str, Any]
-    rows: tuple[EpochRow, ...]
-    best: int
-    waited: int
-    seconds: float
-    random: Mapping[str, Any]
 
 
 def save_checkpoint(
@@ -53,27 +27,13 @@ def save_checkpoint(
         tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
     with atomic_write(folder / CHECKPOINT) as aside:
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(plain, aside, metadata={_FORMAT: json.dumps({"version": _VERSION, **asdict(reached)})})
+        save_file(plain, aside, metadata={FORMAT: json.dumps({"version": VERSION, **asdict(reached)})})
 
 
-def read_checkpoint(folder: Path) -> Progressed | None:
-    """How far the training in a folder came; None where none was interrupted.
-
-    Raises:
-        TrainingRefused: the file is damaged, or of another version.
-    """
-    path = folder / CHECKPOINT
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})[_FORMAT])
-        if about.pop("version") != _VERSION:
-            raise ValueError("another version")
-        rows = tuple(EpochRow(**row) for row in about.pop("rows"))
-        return Progressed(rows=rows, **about)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(path, error) from error
+def announce(folder: Path, begun: Progressed) -> None:
+    """Leave word of a training that begins, so that one which dies before its first checkpoint is known by name."""
+    with atomic_write(folder / CHECKPOINT) as aside:
+        save_file({}, aside, metadata={FORMAT: json.dumps({"version": VERSION, **asdict(begun)})})
 
 
 def load_checkpoint(folder: Path, network: nn.Module, average: nn.Module, optimiser: optim.Optimizer) -> None:
@@ -95,12 +55,4 @@ def load_checkpoint(folder: Path, network: nn.Module, average: nn.Module, optimi
                 states.setdefault(int(number), {})[key] = value
         optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> TrainingRefused:
-    reason = (str(error).splitlines() or [""])[0][:160]
-    return TrainingRefused(
-        f"{path} cannot be gone on from ({reason}). Delete it and train again with overwrite=True; the best model so far "
-        "is beside it."
-    )
+        raise damaged(path, error) from error

@@ -18,8 +18,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from workbench.errors import TrainingFailed
 from workbench.jobs import Progress
-from workbench.segmentation.checkpoints import Progressed, load_checkpoint, save_checkpoint
+from workbench.segmentation.checkpoints import announce, load_checkpoint, save_checkpoint
 from workbench.segmentation.devices import Device, best_device
+from workbench.segmentation.interrupted import Progressed
 from workbench.segmentation.losses import segmentation_loss
 from workbench.segmentation.networks import EncoderUnet
 from workbench.segmentation.runs import MODEL, EpochRow, save_curve, save_history
@@ -108,6 +109,8 @@ class Loop:
             load_checkpoint(self.folder, self.network, self.average, self.optimiser)
             self.rows, self.best, waited = list(reached.rows), reached.best, reached.waited
             self.crops.state = reached.random
+        else:
+            announce(self.folder, self._progressed(waited))
         progress.begin("training", self.schedule.epochs * self.steps, "batches", done=len(self.rows) * self.steps)
         while self.schedule.done(len(self.rows)) < 1 and waited < patience:
             row = self._epoch(progress)
@@ -119,9 +122,7 @@ class Loop:
                 waited += 1
             save_history(self.folder, self.rows, self.best)
             if time.monotonic() - self.kept_at >= KEEP_EVERY_S:
-                now = Progressed(
-                    self.settings, tuple(self.rows), self.best, waited, self.schedule.seconds(), self.crops.state
-                )
+                now = self._progressed(waited)
                 save_checkpoint(self.folder, self.network, self.average, self.optimiser, now)
                 self.kept_at = time.monotonic()
             save_curve(self.folder, self.rows, self.best, self.model.card.classes)
@@ -131,6 +132,9 @@ class Loop:
             if row.epoch == 1:
                 total = self.schedule.epochs_in_all(row.seconds) * self.steps
                 progress.begin("training", total, "batches", done=self.steps)
+
+    def _progressed(self, waited: int) -> Progressed:
+        return Progressed(self.settings, tuple(self.rows), self.best, waited, self.schedule.seconds(), self.crops.state)
 
     def _epoch(self, progress: Progress) -> EpochRow:
         since, losses = time.monotonic(), list[float]()

@@ -5,26 +5,34 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from typing import Literal, get_args
 
+Shape = Literal["one-cycle", "cyclic"]
+SHAPES: tuple[Shape, ...] = get_args(Shape)
 WARM_UP = 0.2
-"""Share of a training during which the learning rate rises."""
+"""Share of a training during which the learning rate rises, or an encoder that knows something is left alone."""
+_LEAST = 0.04
+_EPOCHS_A_CYCLE = 8
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """One cycle of the learning rate (Smith and Topin, 2018) over a number of epochs or a time, whichever ends first.
+    """The learning rate over a number of epochs or a time, whichever ends first.
 
     Attributes:
         epochs: at most.
         minutes: at most; None for no limit.
-        rate: learning rate at the top of the cycle.
+        rate: learning rate at the top of a cycle.
         started: when the time began, by `time.monotonic`.
+        shape: ``one-cycle`` (Smith and Topin, 2018) or ``cyclic`` (Smith, 2017, "Cyclical learning rates for training neural
+            networks", the triangular policy).
     """
 
     epochs: int
     minutes: float | None
     rate: float
     started: float
+    shape: Shape = "one-cycle"
 
     def seconds(self) -> float:
         """How long it has taken."""
@@ -36,11 +44,18 @@ class Schedule:
         return share if self.minutes is None else max(share, self.seconds() / (60 * self.minutes))
 
     def learning_rate(self, epochs: float) -> float:
-        """One cycle: up from a twenty-fifth along a cosine, then down to nothing along another."""
-        done = self.done(epochs)
+        """The rate after so many epochs.
+
+        One cycle: up from a twenty-fifth along a cosine, then down to nothing along another. Cyclic: up and down in straight
+        lines between a twenty-fifth and the top, in whole cycles of about eight epochs, so that the end is at the foot of one.
+        """
+        done = min(1.0, self.done(epochs))
+        if self.shape == "cyclic":
+            within = done * max(1, round(self.epochs / _EPOCHS_A_CYCLE)) % 1
+            return self.rate * (_LEAST + (1 - _LEAST) * (1 - abs(2 * within - 1)))
         if done < WARM_UP:
-            return self.rate * (0.04 + 0.96 * (1 - math.cos(math.pi * done / WARM_UP)) / 2)
-        return self.rate * (1 + math.cos(math.pi * min(1.0, (done - WARM_UP) / (1 - WARM_UP)))) / 2
+            return self.rate * (_LEAST + (1 - _LEAST) * (1 - math.cos(math.pi * done / WARM_UP)) / 2)
+        return self.rate * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
 
     def epochs_in_all(self, seconds: float) -> int:
         """How many epochs of ``seconds`` there will be."""

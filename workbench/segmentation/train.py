@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import gc
-import math
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from workbench.errors import Cancelled, FileExists, TrainingFailed, TrainingRefused
-from workbench.files import sha256
+from workbench.errors import Busy, Cancelled, FileExists, TrainingFailed, TrainingRefused
+from workbench.files import held, is_held, sha256
 from workbench.imagery.opening import open_imagery
 from workbench.jobs import Progress, shown_progress
 from workbench.labels.chips import Chips, Split, open_chips
-from workbench.labels.fold import LabelClass
-from workbench.segmentation.checkpoints import CHECKPOINT, Progressed, read_checkpoint
 from workbench.segmentation.devices import best_device
+from workbench.segmentation.interrupted import CHECKPOINT, Progressed, interrupted_runs, read_checkpoint
 from workbench.segmentation.loop import Loop
 from workbench.segmentation.runs import MODEL, EpochRow, Run
 from workbench.segmentation.samples import Crops, fit_normalisation, load_samples, require_enough
-from workbench.segmentation.schedule import Schedule
+from workbench.segmentation.schedule import Schedule, Shape
+from workbench.segmentation.settings import Settings, difference
 from workbench.segmentation.unet import (
     AERIAL,
     FROM_NOTHING,
-    STRIDE,
     Model,
     ModelCard,
     Normalisation,
@@ -36,6 +35,7 @@ from workbench.segmentation.unet import (
     load_model,
 )
 
+log = logging.getLogger(__name__)
 _RATE, _RATE_FROM_NOTHING = 1e-3, 3e-3
 _SPLITS: tuple[Split, Split] = ("train", "validation")
 
@@ -52,6 +52,7 @@ def train_unet(
     batch: int = 8,
     crop: int = 256,
     learning_rate: float | None = None,
+    schedule: Shape = "one-cycle",
     patience: int = 6,
     class_weights: Mapping[str, float] | None = None,
     seed: int = 0,
@@ -64,9 +65,9 @@ def train_unet(
 
     An encoder that begins with weights is left alone while the learning rate rises, until the decoder makes sense of it, and
     learns a third as fast afterwards (Howard and Ruder 2018, gradual unfreezing and discriminative fine-tuning).
-    AdamW (Loshchilov and Hutter, 2019) under a one-cycle learning rate (Smith and Topin, 2018) that ends with the
-    last epoch or with ``minutes``, whichever comes first. On a processor, equal arguments give equal weights, unless
-    ``minutes`` cuts the schedule. Stopping it (Cancel, an interrupt, a crash) leaves the best checkpoint so far.
+    AdamW (Loshchilov and Hutter, 2019) under a learning rate (see `Schedule`) that ends with the last epoch or with
+    ``minutes``, whichever comes first. On a processor, equal arguments give equal weights, unless ``minutes`` cuts the
+    schedule. Stopping it (Cancel, an interrupt, a crash) leaves the best checkpoint so far.
 
     Args:
         chips: a folder of `export_chips`, or what it returned.
@@ -76,15 +77,17 @@ def train_unet(
         start: a model to go on from with these chips, instead of an encoder: after corrections, or after many masks that are
             not quite right with few that are (Maggiori et al. 2017, "Convolutional neural networks for large-scale
             remote-sensing image classification", section III-C).
-        epochs: most passes; a pass draws as many crops as would cover the labelled area once, 32 batches at least.
+        epochs: most passes; one draws as many crops as would cover the labelled area once, 32 batches at least.
         minutes: most time for training and validation.
         batch: crops per step.
         crop: side of a crop in pixels, a multiple of 32.
         learning_rate: at the top of the cycle; when None, 0.001, or 0.003 for a network that starts from nothing.
+        schedule: of the learning rate: ``one-cycle`` or ``cyclic``.
         patience: epochs without a better validation IoU after which training stops.
         class_weights: factors of the cross-entropy by class name ("background" too); 1 where not named.
         seed: of the first weights, the crops and their augmentation.
-        resume: go on with a training in ``out`` that was killed, from at most 20 s or an epoch before, if there is one.
+        resume: go on with a training in ``out`` that was killed, from at most 20 s or an epoch before, if there is one;
+            ``batch`` may be another then. `resume_training` needs no other argument.
         overwrite: replace what is in ``out`` already, a model or an interrupted training.
         progress: counts batches.
         on_epoch: called after each epoch.
@@ -94,81 +97,134 @@ def train_unet(
         TrainingFailed: the loss is no number any more, or memory is out; the best checkpoint so far is kept.
         WeightsUnavailable: see `build_unet` and `load_model`.
         FileExists: ``out`` holds a model or an interrupted training, and neither ``resume`` nor ``overwrite`` is true.
+        Busy: a training is running in ``out``.
     """
     started = time.monotonic()
     chips = chips if isinstance(chips, Chips) else open_chips(chips)
-    _check_sizes(batch, crop, epochs)
-    settings = {
-        "chips": sha256(chips.folder / "manifest.json"),
-        "begun": [encoder, weights and Path(weights).name, start and sha256(start)],
-        "schedule": [epochs, minutes, learning_rate, patience],
-        "crops": [batch, crop, seed],
-        "class_weights": class_weights and dict(class_weights),
-    }
-    folder, reached = _run_folder(Path(out), settings, resume=resume, overwrite=overwrite)
-    before = None if start is None else load_model(start)
-    encoder = encoder if before is None else before.card.encoder
-    learning_rate = learning_rate or _usual_rate(encoder) / (1 if before is None else 3)
-    normalisation = fit_normalisation(chips) if before is None else before.card.normalisation
-    training, validation = (load_samples(chips, split, normalisation) for split in _SPLITS)
-    require_enough(training, validation, chips.classes)
-    model = _first_model(chips, normalisation, encoder, weights, before, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    training_loop = Loop(
-        model=model,
-        crops=Crops(training, highest_id(chips.classes), crop, seed),
-        validation=validation,
+    settings = Settings(
+        encoder=encoder,
+        weights=None if weights is None else str(Path(weights).absolute()),
+        start=None if start is None else str(Path(start).absolute()),
+        epochs=epochs,
+        minutes=minutes,
         batch=batch,
-        schedule=Schedule(epochs, minutes, learning_rate, started - (reached.seconds if reached else 0)),
-        weights=_class_weights(chips.classes, class_weights),
-        settings=settings,
-        folder=folder,
+        crop=crop,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        patience=patience,
+        class_weights=class_weights and dict(class_weights),
+        seed=seed,
     )
+    record = settings.record(chips.folder, sha256(chips.folder / "manifest.json"))
+    folder = Path(out)
+    reached = _reached(folder, record, resume=resume, overwrite=overwrite)
+    training_loop = _prepared(chips, settings, record, folder, started - (reached.seconds if reached else 0))
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with shown_progress(progress) as shown:
-            training_loop.run(patience, reached, shown, on_epoch)
-    except Cancelled as stop:
-        raise Cancelled(f"Training was stopped. {training_loop.kept}") from stop
+        with held(folder), shown_progress(progress) as shown:
+            return _train(training_loop, patience, reached, shown, on_epoch)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-    else:
-        (folder / CHECKPOINT).unlink()  # there is nothing left to go on with
-        return Run(folder, folder / MODEL, training_loop.rows, training_loop.best, chips.classes)
     # Raised here and not above, so that no traceback holds on to tensors: a smaller batch must work right away.
-    del training_loop, model, before
+    del training_loop
     _free_memory()
     raise TrainingFailed(
         f"Memory ran out with batch={batch} and crop={crop}. Try batch={max(1, batch // 2)}, or a smaller crop."
     )
 
 
-def _check_sizes(batch: int, crop: int, epochs: int) -> None:
-    if crop < STRIDE or crop % STRIDE:
-        raise TrainingRefused(f"crop={crop} does not fit the network. Choose a multiple of {STRIDE}, such as 256.")
-    if batch < 1 or epochs < 1:
-        raise TrainingRefused(f"batch={batch}, epochs={epochs}: both must be at least 1.")
+def resume_training(
+    folder: str | Path,
+    *,
+    batch: int | None = None,
+    progress: Progress | None = None,
+    on_epoch: Callable[[EpochRow], None] | None = None,
+) -> Run:
+    """Go on with a training that was interrupted, with the settings it was started with; see `train_unet`.
 
+    Args:
+        folder: of the run.
+        batch: crops per step, if other than before: where memory ran out, a smaller one.
+        progress: counts batches.
+        on_epoch: called after each epoch.
 
-def _run_folder(
-    folder: Path, settings: Mapping[str, Any], *, resume: bool, overwrite: bool
-) -> tuple[Path, Progressed | None]:
-    """Check that a training may write into a folder, and how far one came there that is to go on."""
-    reached = None if overwrite else read_checkpoint(folder)
+    Raises:
+        TrainingRefused: nothing was interrupted there, or its chips are others now.
+    """
+    reached = read_checkpoint(Path(folder))
     if reached is None:
+        raise TrainingRefused(
+            f"{folder} holds no training that was interrupted. Name the folder of a run with a {CHECKPOINT}."
+        )
+    given = asdict(Settings.of(reached.settings))
+    given |= {} if batch is None else {"batch": batch}
+    return train_unet(reached.settings["folder"], folder, **given, resume=True, progress=progress, on_epoch=on_epoch)
+
+
+def _prepared(chips: Chips, settings: Settings, record: Mapping[str, Any], folder: Path, started: float) -> Loop:
+    """All that a training needs, in memory; refused when it is too little."""
+    before = None if settings.start is None else load_model(settings.start)
+    encoder = settings.encoder if before is None else before.card.encoder
+    rate = settings.learning_rate or _usual_rate(encoder) / (1 if before is None else 3)
+    normalisation = fit_normalisation(chips) if before is None else before.card.normalisation
+    training, validation = (load_samples(chips, split, normalisation) for split in _SPLITS)
+    require_enough(training, validation, chips.classes)
+    factors = settings.factors(chips.classes)
+    return Loop(
+        model=_first_model(chips, normalisation, encoder, settings.weights, before, settings.seed),
+        crops=Crops(training, highest_id(chips.classes), settings.crop, settings.seed),
+        validation=validation,
+        batch=settings.batch,
+        schedule=Schedule(settings.epochs, settings.minutes, rate, started, settings.schedule),
+        weights=None if factors is None else torch.tensor(factors, device=best_device().name),
+        settings=record,
+        folder=folder,
+    )
+
+
+def _train(
+    loop: Loop,
+    patience: int,
+    reached: Progressed | None,
+    progress: Progress,
+    on_epoch: Callable[[EpochRow], None] | None,
+) -> Run:
+    checkpoint = loop.folder / CHECKPOINT
+    try:
+        loop.run(patience, reached, progress, on_epoch)
+    except Cancelled as stop:
+        raise Cancelled(f"Training was stopped. {loop.kept}") from stop
+    finally:
+        if not loop.rows:  # there is nothing to go on with, and whoever started it was told why
+            checkpoint.unlink(missing_ok=True)
+    checkpoint.unlink()
+    return Run(loop.folder, loop.folder / MODEL, loop.rows, loop.best, loop.model.card.classes)
+
+
+def _reached(folder: Path, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Progressed | None:
+    """Check that a training may write into a folder, and how far one came there that is to go on."""
+    if folder.is_dir() and is_held(folder):
+        raise Busy(f"A training is running in {folder}. Wait for its end, or choose another folder.")
+    for other in interrupted_runs(folder.parent, levels=1):
+        if other.folder.absolute() != folder.absolute():
+            log.warning("%s", other.words)
+    reached = None if overwrite else read_checkpoint(folder)
+    if reached is None or not reached.rows:
         if (folder / MODEL).exists() and not overwrite:
             raise FileExists(f"{folder} holds a trained model already. Choose another folder, or pass overwrite=True.")
-        return folder, None
-    done = f"{folder} holds a training that stopped after epoch {len(reached.rows)} of at most {reached.settings['schedule'][0]}"
+        return None
+    done = f"{folder} holds a training that stopped {reached.words}"
     if not resume:
-        raise FileExists(f"{done}. Go on with resume=True and the same settings, or start anew with overwrite=True.")
-    other = [name for name, value in settings.items() if reached.settings.get(name) != value]
-    if other:
-        raise TrainingRefused(
-            f"{done}, with other {other[0]}: {reached.settings.get(other[0])!r} and not {settings[other[0]]!r}. Go on with "
-            "the settings it was started with, or start anew with overwrite=True."
+        raise FileExists(
+            f"{done}. Go on with resume=True, with a smaller batch if memory ran out, or start anew with overwrite=True."
         )
-    return folder, reached
+    other_settings = difference(settings, reached.settings)
+    if other_settings:
+        raise TrainingRefused(
+            f"{done}, with {other_settings}. Go on with the settings it was started with, or start anew with overwrite=True."
+        )
+    return reached
 
 
 def _first_model(
@@ -199,22 +255,6 @@ def _first_model(
 
 def _usual_rate(encoder: str) -> float:
     return _RATE_FROM_NOTHING if encoder in FROM_NOTHING else _RATE
-
-
-def _class_weights(classes: Sequence[LabelClass], given: Mapping[str, float] | None) -> Tensor | None:
-    if given is None:
-        return None
-    numbers = {"background": 0} | {item.name: item.id for item in classes}
-    wrong = [name for name, value in given.items() if name not in numbers or not 0 < value < math.inf]
-    if wrong:
-        raise TrainingRefused(
-            f"class_weights={dict(given)}: {wrong[0]!r} is no class here, or its factor is not above 0. "
-            f"There are {', '.join(numbers)}."
-        )
-    weights = torch.ones(highest_id(classes) + 1)
-    for name, value in given.items():
-        weights[numbers[name]] = value
-    return weights.to(best_device().name)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

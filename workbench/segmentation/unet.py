@@ -27,6 +27,7 @@ from workbench.imagery.render import Stretch
 from workbench.labels.fold import LabelClass
 from workbench.segmentation.classic import ClassicUnet
 from workbench.segmentation.networks import EncoderUnet, SmallUnet
+from workbench.segmentation.settings import STRIDE as STRIDE
 
 log = logging.getLogger(__name__)
 FORMAT, VERSION = "workbench-unet", 2
@@ -34,9 +35,6 @@ AERIAL, SMALL, CLASSIC = "aerial", "small", "classic"
 FROM_NOTHING = (SMALL, CLASSIC)
 """Whole networks, which have no encoder that could begin with weights."""
 ENCODERS = (AERIAL, *FROM_NOTHING, "mobilenet_v2", "resnet18", "resnet34", "resnet50")
-STRIDE = 32
-"""Rows and columns of an input are multiples of this: five halvings."""
-
 _OF_TIMM = "tu-"
 _BODY = f"{_OF_TIMM}efficientnet_lite0"
 _OTHER_VERSION = (
