@@ -105,7 +105,13 @@ def _export(options: argparse.Namespace) -> None:
     if options.gis:
         _say(f"wrote {session.export_labels(options.gis, overwrite=options.overwrite)}")
     if options.chips:
-        chips = session.export_chips(options.chips, chip=options.size, overwrite=options.overwrite)
+        chips = session.export_chips(
+            options.chips,
+            chip=options.size,
+            layout=options.layout,
+            classes=options.classes,
+            overwrite=options.overwrite,
+        )
         counts = ", ".join(f"{len(chips.of(side))} {side}" for side in SPLITS)
         _say(f"wrote chips to {options.chips}: {counts}")
         for warning in chips.warnings:
@@ -288,6 +294,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--labels", type=Path, default=Path("labels"))
     export.add_argument("--gis", type=Path, help="labels.gpkg, .geojson or .parquet")
     export.add_argument("--chips", type=Path, help="a new folder")
+    export.add_argument("--layout", default="geotiff", choices=("geotiff", "coco", "folder"), help="of chips [geotiff]")
+    export.add_argument("--classes", nargs="+", help="only chips of these [all]")
     export.add_argument("--embeddings", type=Path, help="all descriptors as GeoParquet")
     export.add_argument("--size", type=int, default=512, help="chip size in pixels [512]")
     export.add_argument("--overwrite", action="store_true")

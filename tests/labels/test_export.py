@@ -192,6 +192,29 @@ def test_background_is_known_where_every_class_was_ruled_out(
     assert chips.absent == ("road",) and any('"road"' in warning for warning in chips.warnings)
 
 
+def test_a_negative_of_one_class_says_nothing_of_the_others(
+    tmp_path: Path, imagery: Imagery, store: LabelStore
+) -> None:
+    """Whole tiles that are not "roof" become background once every class is ruled out, or only roofs are asked for."""
+    tile, other = box(64, 0, 128, 64), box(128, 0, 192, 64)
+    store.add(in_pixels(imagery, box(0, 0, 10, 10)), "roof")
+    store.add(in_pixels(imagery, box(20, 0, 30, 10)), "road")
+    store.add(in_pixels(imagery, tile, other), "roof", -1)
+    store.add(in_pixels(imagery, other), "road", -1)
+    chips = export_chips(store, imagery, tmp_path / "both", chip=64, validation=0)
+    assert {chip.window[0]: 0 in chip.pixels for chip in chips.records} == {0: False, 128: True}
+    assert chips.pixels()[0] == 64 * 64
+    assert any('1 places are marked as not "roof", and nobody said whether "road"' in each for each in chips.warnings)
+    roofs = export_chips(store, imagery, tmp_path / "roofs", chip=64, validation=0, classes=["roof"])
+    assert roofs.pixels() == {0: 2 * 64 * 64, 1: 100, 255: 64 * 64 - 100} and [c.name for c in roofs.classes] == [
+        "roof"
+    ]
+    roads = export_chips(store, imagery, tmp_path / "roads", chip=64, validation=0, classes=["road"])
+    assert [(c.id, c.name) for c in roads.classes] == [(2, "road")] and set(roads.pixels()) == {0, 2, 255}
+    with pytest.raises(LabelInvalid, match=r"pool is no class here\. There are roof, road"):
+        export_chips(store, imagery, tmp_path / "none", classes=["pool"])
+
+
 def test_chips_nobody_looked_at_are_not_written(tmp_path: Path, imagery: Imagery, store: LabelStore) -> None:
     store.add(in_pixels(imagery, box(0, 0, 10, 10)), "roof")
     store.add(in_pixels(imagery, box(200, 200, 210, 210)), "road")

@@ -1,104 +1,69 @@
-"""The chips folder: images and masks for training, and the manifest that says what they are."""
+"""Opening a chips folder: an export of ours by its manifest, or images and masks that somebody else made."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from workbench.errors import LabelInvalid
-from workbench.files import inside
 from workbench.imagery.render import Stretch
+from workbench.labels.chip_records import MANIFEST, SPLITS, Chip, Chips, Split, chip_file, document_file
+from workbench.labels.coco import CocoMasks
+from workbench.labels.coco_files import read_coco
 from workbench.labels.fold import LabelClass
+from workbench.labels.foreign import count_pixels, open_foreign
+from workbench.labels.sides import Sides
+
+__all__ = ["SPLITS", "Chip", "Chips", "Split", "chip_file", "open_chips"]
 
 FORMAT, VERSION = "workbench-chips", 1
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-_FILE = re.compile(r"(images|masks)/[A-Za-z0-9_-]{1,200}\.tif")
 
 
-@dataclass(frozen=True)
-class Chip:
-    """One image with its mask.
+def open_chips(
+    folder: str | Path,
+    *,
+    classes: Mapping[str, str | int] | str | Path | None = None,
+    splits: Mapping[str, Sequence[str]] | None = None,
+    validation: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+) -> Chips:
+    """Open a folder of chips: of `export_chips` in any layout, or images and masks that somebody else made.
 
-    Attributes:
-        image: path in the folder of a GeoTIFF in the raster's own dtype and bands, with an internal mask where there
-            is no data.
-        mask: path in the folder of a GeoTIFF, uint8: 0 background, 1..n classes, 255 ignore.
-        raster: fingerprint of the raster it was cut from.
-        raster_name: its name then.
-        window: (col, row, width, height) in the raster's pixels.
-        split: ``train``, ``validation`` or ``test``.
-        complete: everything of every class is outlined in it.
-        pixels: how many pixels have each value of the mask.
-    """
+    Of an export, everything that its manifest says is checked; COCO annotations are read again, so that corrections made
+    in other programs count. A folder without manifest is read as COCO when it holds JSON files with images,
+    annotations and categories, else as pairs: a folder ``images`` beside a folder ``masks`` (any depth; other usual names
+    are known as well), or masks beside the images with ``_mask`` after the stem; the same stem makes a pair, of the same
+    size. Masks hold numbers (0 background, 255 ignore; 255 is a class where it is the only value besides 0), or
+    colours that ``classes`` or a JSON file in the folder names.
 
-    image: str
-    mask: str
-    raster: str
-    raster_name: str
-    window: tuple[int, int, int, int]
-    split: Split
-    complete: bool
-    pixels: dict[int, int]
+    Sides of the split: as ``splits`` says; else as sub-folders, JSON names or lists such as ``train.txt`` say; else whole
+    folders of pairs at random where there are several (parts of one picture belong together), else single pairs.
 
-
-@dataclass(frozen=True)
-class Chips:
-    """A folder of chips as its manifest describes it.
-
-    Attributes:
-        folder: where it is.
-        classes: all classes, by number.
-        records: the chips, in the order of the manifest.
-        stretch: by raster fingerprint, from its pixel values to 0..1.
-        block_m: side of a block of the split, in metres.
-        buffer_m: least distance between chips of different sides of the split, in metres.
-        seed: of the split.
-        absent: names of classes that no pixel has.
-        warnings: what the user should know before training, in words.
-    """
-
-    folder: Path
-    classes: tuple[LabelClass, ...]
-    records: tuple[Chip, ...]
-    stretch: dict[str, Stretch]
-    block_m: float
-    buffer_m: float
-    seed: int
-    absent: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    def of(self, split: Split) -> tuple[Chip, ...]:
-        """The chips of one side of the split."""
-        return tuple(chip for chip in self.records if chip.split == split)
-
-    def pixels(self, split: Split | None = None) -> dict[int, int]:
-        """How many pixels have each value, over one side of the split or all."""
-        total: Counter[int] = Counter()
-        for chip in self.records if split is None else self.of(split):
-            total.update(chip.pixels)
-        return dict(sorted(total.items()))
-
-    def absent_from(self, split: Split) -> tuple[str, ...]:
-        """Names of the classes that no pixel of one side of the split has."""
-        seen = self.pixels(split)
-        return tuple(known.name for known in self.classes if not seen.get(known.id))
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-
-def open_chips(folder: str | Path) -> Chips:
-    """Open a chips folder; everything its manifest says is checked, no pixel is read.
+    Args:
+        folder: of the chips.
+        classes: for folders made elsewhere: colour ``#rrggbb`` or number in the masks by name ("background" is 0;
+            "unlabelled", "ignore" or "void" 255), or a JSON file of them; when None, a JSON file in the folder.
+        splits: for folders made elsewhere: side -> patterns of image paths (``{"test": ["Tile 7/*", "Tile 8/*"]}``).
+        validation: for folders made elsewhere: share held back to choose the epoch by, where nothing says which.
+        test: the same for the test.
+        seed: of the choice.
 
     Raises:
-        LabelInvalid: it has no usable manifest, or a chip is missing.
+        LabelInvalid: it is no such folder, or something in it does not fit; the message names it.
+        RasterUnreadable: an image or mask of a folder made elsewhere is damaged.
     """
     folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        return open_foreign(folder, classes, Sides(splits or {}, validation, test, seed))
+    if classes is not None or splits is not None:
+        raise LabelInvalid(
+            f"{folder} has a manifest that says its classes and sides. Leave classes= and splits= out, or export the "
+            "chips again as you want them."
+        )
     value = read_manifest(folder)
     try:
         chips = _from_json(folder, value)
@@ -112,7 +77,20 @@ def open_chips(folder: str | Path) -> Chips:
             f"{folder}: {len(gone)} of {2 * len(chips)} files that the manifest names are missing, such as {gone[0]}. "
             "Copy the whole folder, or export the chips again."
         )
-    return chips
+    return chips if chips.layout != "coco" else _with_annotations(chips)
+
+
+def _with_annotations(chips: Chips) -> Chips:
+    """COCO chips with the masks that their annotations make now."""
+    found = read_coco(chips.folder, chips.documents[1:])
+    known = {item.id for item in chips.classes}
+    masks = CocoMasks(
+        {chip.image: (chip.window[3], chip.window[2]) for chip in chips.records}, found.annotations(known)
+    )
+    records = tuple(
+        replace(chip, pixels=count_pixels(masks.read(chips.folder / chip.mask, chip.image))) for chip in chips.records
+    )
+    return replace(chips, masks=masks, records=records)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -141,24 +119,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return value
 
 
-def chip_file(folder: Path, name: object) -> Path:
-    """The path of a chip's file; only names that an export can have given.
-
-    Raises:
-        PathRefused: it leads out of the folder through a link.
-        ValueError: no such name.
-    """
-    if not isinstance(name, str) or not _FILE.fullmatch(name):
-        raise ValueError(f"{str(name)[:80]!r} cannot be a chip's file")
-    return inside(folder, name)
-
-
 def _from_json(folder: Path, value: dict[str, Any]) -> Chips:
     classes = tuple(LabelClass(int(c["id"]), str(c["name"]), str(c["colour"])) for c in value["classes"])
     numbers = {known.id for known in classes}
     if len(numbers) != len(classes) or not numbers <= set(range(1, 255)):
         raise ValueError("class numbers must be different and from 1 to 254")
-    records = tuple(_chip(folder, chip, numbers | {0, 255}) for chip in value["chips"])
+    layout = str(value.get("layout", "geotiff"))
+    if layout not in ("geotiff", "coco", "folder"):
+        raise ValueError(f"layout {layout[:40]!r} is unknown")
+    records = tuple(_chip(folder, chip, numbers | {0, 255}, layout) for chip in value["chips"])
+    pixel = value.get("pixel_size_m")
     stretch = {str(k): Stretch(tuple(s["low"]), tuple(s["high"])) for k, s in value["stretch"].items()}
     missing = {chip.raster for chip in records} - set(stretch)
     if missing:
@@ -173,16 +143,19 @@ def _from_json(folder: Path, value: dict[str, Any]) -> Chips:
         int(value["seed"]),
         tuple(map(str, value.get("absent", ()))),
         tuple(map(str, value.get("warnings", ()))),
+        layout,
+        documents=(MANIFEST, *({chip.mask: None for chip in records} if layout == "coco" else ())),
+        pixel_m=None if pixel is None else (float(pixel[0]), float(pixel[1])),
     )
 
 
-def _chip(folder: Path, value: dict[str, Any], numbers: set[int]) -> Chip:
+def _chip(folder: Path, value: dict[str, Any], numbers: set[int], layout: str) -> Chip:
     pixels = {int(number): int(count) for number, count in value["pixels"].items()}
     if value["split"] not in SPLITS or not set(pixels) <= numbers:
         raise ValueError(f"{value['image']}: split {value['split']!r} or mask values {sorted(pixels)} are unknown")
     col, row, width, height = (int(number) for number in value["window"])
-    for kind in ("image", "mask"):
-        chip_file(folder, value[kind])
+    chip_file(folder, value["image"])
+    (document_file if layout == "coco" else chip_file)(folder, value["mask"])
     return Chip(
         value["image"],
         value["mask"],

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
-from affine import Affine
-from numpy.typing import NDArray
-from rasterio.crs import CRS
-from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from workbench.errors import FileExists, LabelInvalid, RasterUnreadable
-from workbench.files import slug, write_bytes, write_json
-from workbench.imagery.rasters import Imagery, Raster
+from workbench.files import write_json
+from workbench.imagery.rasters import Imagery
 from workbench.imagery.render import fit_stretch
 from workbench.jobs import Progress, shown_progress
-from workbench.labels.chips import FORMAT, SPLITS, VERSION, Chip, Chips, chip_file, open_chips, read_manifest
+from workbench.labels.chip_records import MANIFEST, SPLITS, Chip, Chips, chip_file, document_file
+from workbench.labels.chips import FORMAT, VERSION, open_chips, read_manifest
 from workbench.labels.ground import ground_bounds, metres_per_pixel
+from workbench.labels.layouts import ChipFiles, Layout
 from workbench.labels.masks import IGNORE, KnownGround, known_ground
 from workbench.labels.splits import count_blocks, split_blocks
 from workbench.labels.store import LabelClass, LabelStore
@@ -37,6 +33,8 @@ def export_chips(
     imagery: Imagery,
     out: str | Path,
     *,
+    layout: Layout = "geotiff",
+    classes: Sequence[str] | None = None,
     chip: int = 512,
     stride: int | None = None,
     block_m: float | None = None,
@@ -50,14 +48,19 @@ def export_chips(
 ) -> Chips:
     """Cut every labelled place into chips with masks and divide them into training, validation and test.
 
-    A mask is 255 where nobody looked, 0 in areas declared complete and where every class was marked as not there, and
-    the number of the class where it was seen. Chips that show nothing known are not written, nor are those the buffer
+    A mask is 255 where nobody looked, 0 in areas declared complete and where every class was marked as not there (whole
+    tiles: the hard negatives), and the number of the class where it was seen, be it an outline or a whole tile (a weak
+    mask). Chips that show nothing known are not written, nor are those the buffer
     drops. The manifest comes last: a folder without one is no chips folder.
 
     Args:
         store: the labels.
         imagery: the rasters they lie on.
         out: an empty or new folder.
+        layout: ``geotiff``, ``coco`` or ``folder``; what each holds: `layouts.ChipFiles`. All have a manifest, and
+            `open_chips` reads the same pixels, masks and sides from all.
+        classes: only labels of these; all when None. Numbers and colours stay those of the store. A mark that says what is
+            not there makes background only where all the classes exported are ruled out.
         chip: side of a chip in pixels.
         stride: pixels between neighbouring chips; ``chip`` when None.
         block_m: side of a block of the split in metres; two chips when None.
@@ -81,134 +84,114 @@ def export_chips(
         raise LabelInvalid(
             f"chip={chip}, stride={stride} pixels make no chips. Give a chip of at least 16, a stride of 1."
         )
-    grounds, warnings = known_ground(store, imagery)
+    known = _chosen(store, classes)
+    grounds, warnings = known_ground(store, imagery, known)
     windows = [(ground, window) for ground in grounds for window in ground.windows(chip, stride)]
     if not windows:
         raise LabelInvalid(" ".join([*warnings, "There are no labels on this imagery. Label something, then export."]))
     side_m = chip * metres_per_pixel([ground.raster for ground in grounds])
     block_m, buffer_m = block_m or 2 * side_m, side_m / 2 if buffer_m is None else buffer_m
+    files = ChipFiles(out, layout, known)
     _clear(out, overwrite)
-    records: list[_Record] = []
     try:
+        records: list[_Record] = []
         with shown_progress(progress) as shown:
             shown.begin("writing chips", len(windows), "windows")
             for ground, window in windows:
-                _write_chip(out, ground, window, records, warnings)
+                record = _write_chip(files, ground, window, warnings)
+                records += [record] if record is not None else []
                 shown.advance()
-        split = _split(records, grounds, block_m, buffer_m, (validation, test), seed, store.classes)
-        _remove(out, [record for record, side in zip(records, split, strict=True) if side == "buffer"])
+        split = _split(records, grounds, block_m, buffer_m, (validation, test), seed, known)
+        files.drop([record for record, side in zip(records, split, strict=True) if side == "buffer"])
         records = [record | {"split": side} for record, side in zip(records, split, strict=True) if side != "buffer"]
         if not records:
             raise LabelInvalid(" ".join([*warnings, "No chip has a pixel that is both labelled and readable."]))
-        doubts = _doubts(records, test)
-        missing = _missing(records, store.classes)
+        doubts, missing = _doubts(records, test), _missing(records, known)
         if require_all and missing:
             raise LabelInvalid(" ".join(["No chips were written.", *missing]))
+        first = next(ground.raster for ground in grounds if ground.raster.fingerprint == records[0]["raster"])
         manifest = {
             "format": FORMAT,
             "version": VERSION,
-            "classes": [{"id": c.id, "name": c.name, "colour": c.colour} for c in store.classes],
+            "layout": layout,
+            "classes": [{"id": c.id, "name": c.name, "colour": c.colour} for c in known],
             "ignore": IGNORE,
             "block_m": block_m,
             "buffer_m": buffer_m,
             "seed": seed,
-            "absent": [known.name for known in store.classes if not _count(records, known.id)],
+            "absent": [each.name for each in known if not _count(records, each.id)],
             "warnings": warnings + doubts + missing,
             "stretch": _stretches(records, grounds),
+            "pixel_size_m": list(first.pixel_size_m),
+            "documents": files.finish(records),
             "chips": records,
         }
-        write_json(out / "manifest.json", manifest)
+        write_json(out / MANIFEST, manifest)
     except BaseException:
-        _remove(out, records)
+        files.take_back()
         raise
     return open_chips(out)
+
+
+def _chosen(store: LabelStore, names: Sequence[str] | None) -> tuple[LabelClass, ...]:
+    """The classes to export."""
+    unknown = sorted(set(names or ()) - {each.name for each in store.classes})
+    if unknown or (names is not None and not names):
+        raise LabelInvalid(
+            f"classes={list(names or ())}: {', '.join(unknown) or 'nothing'} is no class here. There are "
+            f"{', '.join(each.name for each in store.classes) or 'none'}."
+        )
+    return tuple(each for each in store.classes if names is None or each.name in names)
 
 
 def _clear(out: Path, overwrite: bool) -> None:
     """Make room for new chips: everything is checked before the first file goes, the manifest goes first."""
     out.mkdir(parents=True, exist_ok=True)
-    if not any(out.iterdir()):
-        return
+    if all(path.is_dir() and not path.is_symlink() for path in out.rglob("*")):
+        return  # empty, but for the folders of an export that failed
     if not overwrite:
         raise FileExists(
             f"{out} is not empty. Choose another folder, or pass overwrite=True to replace the chips there."
         )
-    if (out / "manifest.json").exists():
+    if (out / MANIFEST).exists():
         try:
-            named = [chip_file(out, chip[kind]) for chip in read_manifest(out)["chips"] for kind in ("image", "mask")]
+            value = read_manifest(out)
+            documents = value.get("documents", [])
+            kinds = ("image",) if value.get("layout") == "coco" else ("image", "mask")
+            named = [chip_file(out, chip[kind]) for chip in value["chips"] for kind in kinds]
+            named += [document_file(out, name) for name in documents]
         except (KeyError, TypeError, ValueError) as error:
-            raise LabelInvalid(
-                f"{out / 'manifest.json'} names files that are no chips ({error}). Look at it."
-            ) from error
-        (out / "manifest.json").unlink()
+            raise LabelInvalid(f"{out / MANIFEST} names files that are no chips ({error}). Look at it.") from error
+        (out / MANIFEST).unlink()
         for path in named:
             path.unlink(missing_ok=True)
 
 
-def _write_chip(out: Path, ground: KnownGround, window: Window, records: list[_Record], warnings: list[str]) -> None:
+def _write_chip(files: ChipFiles, ground: KnownGround, window: Window, warnings: list[str]) -> _Record | None:
     """Write one chip, unless nothing in it is known."""
     raster = ground.raster
     mask, complete = ground.burn(window)
     if (mask == IGNORE).all():
-        return
+        return None
     try:
         pixels = raster.read(window)
     except RasterUnreadable as error:
         warnings.append(f"A chip was left out: {error}")
-        return
+        return None
     empty = np.ma.getmaskarray(pixels)[0]
     mask[empty] = IGNORE
     values, counts = np.unique(mask, return_counts=True)
     if values[0] == IGNORE:
-        return
-    box = [int(window.col_off), int(window.row_off), int(window.width), int(window.height)]
-    name = f"{slug(Path(raster.name).stem)[:40]}-{raster.fingerprint[:8]}-{box[0]}-{box[1]}-{box[2]}.tif"
-    record: _Record = {
-        "image": f"images/{name}",
-        "mask": f"masks/{name}",
+        return None
+    return {
+        **files.write(raster, window, pixels, mask, ground.objects(window)),
         "raster": raster.fingerprint,
         "raster_name": raster.name,
-        "window": box,
+        "window": [int(window.col_off), int(window.row_off), int(window.width), int(window.height)],
         "split": "",
         "complete": bool((complete | empty).all()),
         "pixels": {str(value): int(count) for value, count in zip(values, counts, strict=True)},
     }
-    # Known before it is written, so that it is taken away if something fails.
-    records.append(record)
-    for file, content in (
-        (chip_file(out, record["image"]), _geotiff(pixels.filled(0), raster, window, ~empty)),
-        (chip_file(out, record["mask"]), _geotiff(mask[None], raster, window)),
-    ):
-        file.parent.mkdir(exist_ok=True)
-        write_bytes(file, content)
-
-
-def _geotiff(pixels: NDArray[Any], raster: Raster, window: Window, valid: NDArray[np.bool_] | None = None) -> bytes:
-    """Pixels (bands, rows, cols) as a deflated GeoTIFF in the window's place; ``valid`` becomes its internal mask.
-
-    Made in memory: on a full disk GDAL raises one of several errors, or none before the file is closed.
-    """
-    profile = {
-        "driver": "GTiff",
-        "count": pixels.shape[0],
-        "height": pixels.shape[1],
-        "width": pixels.shape[2],
-        "dtype": pixels.dtype,
-        "compress": "deflate",
-        # Left to itself GDAL takes the fourth of four bands for alpha.
-        "photometric": "RGB" if len(pixels) == 3 and raster.colours == ("red", "green", "blue") else "MINISBLACK",
-    }
-    if raster.crs is not None:
-        profile |= {
-            "crs": CRS.from_user_input(raster.crs),
-            "transform": raster.transform @ Affine.translation(window.col_off, window.row_off),
-        }
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as memory:
-        with memory.open(**profile) as dataset:
-            dataset.write(pixels)
-            if valid is not None:
-                dataset.write_mask(valid)
-        return bytes(memory.read())
 
 
 def _split(
@@ -279,10 +262,3 @@ def _missing(records: Sequence[_Record], classes: Sequence[LabelClass]) -> list[
 
 def _count(records: Sequence[_Record], number: int) -> int:
     return sum(record["pixels"].get(str(number), 0) for record in records)
-
-
-def _remove(out: Path, records: Sequence[_Record]) -> None:
-    for record in records:
-        for kind in ("image", "mask"):
-            with contextlib.suppress(OSError):
-                chip_file(out, record[kind]).unlink(missing_ok=True)

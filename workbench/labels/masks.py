@@ -16,7 +16,8 @@ from shapely.geometry.base import BaseGeometry
 
 from workbench.errors import RasterRefused
 from workbench.imagery.rasters import Imagery, Raster
-from workbench.labels.store import LabelStore
+from workbench.labels.events import PlaceKey
+from workbench.labels.store import Label, LabelClass, LabelStore
 
 IGNORE = 255
 
@@ -30,14 +31,17 @@ class _Layer:
 
     def inside(self, window: Window) -> NDArray[np.bool_]:
         """The pixels whose centre lies in one of the geometries."""
+        return _burned(self._found(window), window)
+
+    def each(self, window: Window) -> Iterator[NDArray[np.bool_]]:
+        """The same for each geometry by itself, of those that touch the window."""
+        for geometry in self._found(window):
+            yield _burned([geometry], window)
+
+    def _found(self, window: Window) -> list[BaseGeometry]:
         col, row = int(window.col_off), int(window.row_off)
-        size = int(window.height), int(window.width)
-        found = self._tree.query(shapely.box(col, row, col + size[1], row + size[0]))
-        if not len(found):
-            return np.zeros(size, bool)
-        shapes = [self.geometries[number] for number in np.sort(found)]
-        burned = rasterize(shapes, size, transform=Affine.translation(col, row), dtype=np.uint8)
-        return np.asarray(burned, bool)
+        found = self._tree.query(shapely.box(col, row, col + int(window.width), row + int(window.height)))
+        return [self.geometries[number] for number in np.sort(found)]
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,12 @@ class KnownGround:
             mask[layer.inside(window)] = number
         return mask, complete
 
+    def objects(self, window: Window) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+        """The outlines seen in a window: class number, and the pixels of it that each holds, (rows, cols)."""
+        for number, layer in sorted(self.positive.items()):
+            for burned in layer.each(window):
+                yield number, burned
+
     def windows(self, chip: int, stride: int) -> list[Window]:
         """The windows of a regular grid from the top left corner that labels touch, row by row."""
         layers = [*self.positive.values(), *self.negative, self.complete]
@@ -86,10 +96,12 @@ class KnownGround:
                 yield row, col
 
 
-def known_ground(store: LabelStore, imagery: Imagery) -> tuple[list[KnownGround], list[str]]:
-    """The labels sorted by raster, and in words those that lie on no raster of it."""
-    labels, areas = store.labels(), store.complete()
-    numbers = {known.name: known.id for known in store.classes}
+def known_ground(
+    store: LabelStore, imagery: Imagery, classes: Sequence[LabelClass]
+) -> tuple[list[KnownGround], list[str]]:
+    """The labels of some classes sorted by raster, and in words those that say less than was meant."""
+    numbers = {known.name: known.id for known in classes}
+    labels, areas = [label for label in store.labels() if label.class_name in numbers], store.complete()
     looked_for = sorted({numbers[label.class_name] for label in labels})
     said: dict[str, dict[tuple[int, int], list[BaseGeometry]]] = defaultdict(lambda: defaultdict(list))
     rasters = {raster.fingerprint: raster for raster in reversed(imagery)}
@@ -109,7 +121,38 @@ def known_ground(store: LabelStore, imagery: Imagery) -> tuple[list[KnownGround]
         positive = {number: _Layer(found) for (number, value), found in shapes.items() if value == 1}
         negative = tuple(_Layer(shapes.get((number, -1), [])) for number in looked_for)
         grounds.append(KnownGround(rasters[fingerprint], positive, negative, _Layer(shapes.get((0, 0), []))))
-    return grounds, [f"{lost:,} labels or areas lie on rasters that are not in this imagery."] if lost else []
+    words = [f"{lost:,} labels or areas lie on rasters that are not in this imagery."] if lost else []
+    return grounds, words + _half_said(labels, {known.name for known in classes if known.id in looked_for})
+
+
+def _half_said(labels: Sequence[Label], looked_for: set[str]) -> list[str]:
+    """In words, the places that are ruled out for some classes while nobody said whether the others are there."""
+    ruled_out: dict[PlaceKey, set[str]] = defaultdict(set)
+    seen = {label.place.key for label in labels if label.value > 0}
+    for label in labels:
+        if label.value < 0:
+            ruled_out[label.place.key].add(label.class_name)
+    half = [names for key, names in ruled_out.items() if names < looked_for and key not in seen]
+    if not half:
+        return []
+    named, others = sorted(half[0]), sorted(looked_for - half[0])
+    return [
+        f"{len(half):,} places are marked as not {_quoted(named)}, and nobody said whether {_quoted(others)} is there: outside "
+        "areas declared complete they teach nothing. Mark them for all classes, or export with classes= those you train for."
+    ]
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names[:3]) + (" ..." if len(names) > 3 else "")
+
+
+def _burned(shapes: Sequence[BaseGeometry], window: Window) -> NDArray[np.bool_]:
+    """The pixels of a window whose centre lies in one of the shapes."""
+    size = int(window.height), int(window.width)
+    if not shapes:
+        return np.zeros(size, bool)
+    corner = Affine.translation(int(window.col_off), int(window.row_off))
+    return np.asarray(rasterize(shapes, size, transform=corner, dtype=np.uint8), bool)
 
 
 def _starts(low: float, high: float, size: int, chip: int, stride: int) -> range:

@@ -190,7 +190,7 @@ def require_enough(training: Sequence[Sample], validation: Sequence[Sample], cla
 
 def _load(chips: Chips, chip: Chip, normalisation: Normalisation) -> Sample:
     pixels = _raster(chips, chip.image).read()
-    mask = np.ma.getdata(_raster(chips, chip.mask).read())[0].astype(np.uint8)
+    mask = chips.read_mask(chip)
     mask[np.ma.getmaskarray(pixels)[0]] = IGNORE
     image = normalisation.apply(pixels, chips.stretch[chip.raster])
     return Sample(str(chip.image), image.astype(np.float16), mask)

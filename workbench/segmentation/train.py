@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from workbench.errors import Busy, Cancelled, FileExists, TrainingFailed, TrainingRefused
-from workbench.files import held, is_held, sha256
+from workbench.files import held, is_held
 from workbench.imagery.opening import open_imagery
 from workbench.jobs import Progress, shown_progress
 from workbench.labels.chips import Chips, Split, open_chips
@@ -115,7 +115,7 @@ def train_unet(
         class_weights=class_weights and dict(class_weights),
         seed=seed,
     )
-    record = settings.record(chips.folder, sha256(chips.folder / "manifest.json"))
+    record = settings.record(chips.folder, chips.digest)
     folder = Path(out)
     reached = _reached(folder, record, resume=resume, overwrite=overwrite)
     training_loop = _prepared(chips, settings, record, folder, started - (reached.seconds if reached else 0))
@@ -238,7 +238,7 @@ def _first_model(
     """What training begins with: a network on an encoder, or one that was trained before on the same classes."""
     raster = open_imagery(chips.folder / chips.of("train")[0].image)[0]
     bands, classes = len(raster.bands), chips.classes
-    card = ModelCard(encoder, classes, bands, raster.pixel_size_m, normalisation, dict(chips.stretch))
+    card = ModelCard(encoder, classes, bands, chips.pixel_size_m, normalisation, dict(chips.stretch))
     if before is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
