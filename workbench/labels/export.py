@@ -109,21 +109,11 @@ def export_chips(
         doubts, missing = _doubts(records, test), _missing(records, known)
         if require_all and missing:
             raise LabelInvalid(" ".join(["No chips were written.", *missing]))
-        first = next(ground.raster for ground in grounds if ground.raster.fingerprint == records[0]["raster"])
-        manifest = {
-            "format": FORMAT,
-            "version": VERSION,
-            "layout": layout,
-            "classes": [{"id": c.id, "name": c.name, "colour": c.colour} for c in known],
-            "ignore": IGNORE,
+        manifest = _described(records, known, grounds, files) | {
             "block_m": block_m,
             "buffer_m": buffer_m,
             "seed": seed,
-            "absent": [each.name for each in known if not _count(records, each.id)],
             "warnings": warnings + doubts + missing,
-            "stretch": _stretches(records, grounds),
-            "pixel_size_m": list(first.pixel_size_m),
-            "documents": files.finish(records),
             "chips": records,
         }
         write_json(out / MANIFEST, manifest)
@@ -191,6 +181,24 @@ def _write_chip(files: ChipFiles, ground: KnownGround, window: Window, warnings:
         "split": "",
         "complete": bool((complete | empty).all()),
         "pixels": {str(value): int(count) for value, count in zip(values, counts, strict=True)},
+    }
+
+
+def _described(
+    records: list[_Record], classes: Sequence[LabelClass], grounds: Sequence[KnownGround], files: ChipFiles
+) -> dict[str, Any]:
+    """What the manifest says of all chips; the files beside it are written."""
+    first = next(ground.raster for ground in grounds if ground.raster.fingerprint == records[0]["raster"])
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "layout": files.layout,
+        "documents": files.finish(records),
+        "classes": [{"id": each.id, "name": each.name, "colour": each.colour} for each in classes],
+        "ignore": IGNORE,
+        "absent": [each.name for each in classes if not _count(records, each.id)],
+        "stretch": _stretches(records, grounds),
+        "pixel_size_m": list(first.pixel_size_m),
     }
 
 
