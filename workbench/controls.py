@@ -168,10 +168,20 @@ class Controls(Teaching):
         fitting = [chip for chip in _CHIPS if chip * _CHIPS_ACROSS <= side and chip <= least]
         return {"chip": fitting[0] if fitting else 64, "minutes": 5, "epochs": 30}
 
-    def train_here(self, *, chip: int, minutes: float, epochs: int, map_after: bool = True) -> Job[Path]:
+    def train_here(
+        self, *, chip: int, minutes: float, epochs: int, map_after: bool = True, go_on: bool = False
+    ) -> Job[Path]:
         """Train a U-Net in a new folder beside the labels (``runs/<time>``), and map all imagery with it; see `train`.
 
+        Args:
+            chip: side of a chip in pixels.
+            minutes: at most.
+            epochs: at most.
+            map_after: map all imagery when it is trained.
+            go_on: start from the weights of the last U-Net, which must know the same classes.
+
         Raises:
+            QueryInvalid: there is no U-Net to go on from.
             TrainingRefused: a setting cannot be used.
             PathRefused: nothing can be written there.
             Busy: another job is running.
@@ -181,6 +191,8 @@ class Controls(Teaching):
                 f"Chips of {chip} pixels, {minutes:g} minutes and {epochs} epochs make no training. "
                 f"Give chips of at least {_LEAST_CHIP} pixels, some minutes and at least one epoch."
             )
+        if go_on and self.model is None:
+            raise QueryInvalid("There is no U-Net to go on from yet. Train one from the start.")
         run = new_path(self.new_paths()["run"])
         crop = min(_CROP, chip // _LEAST_CHIP * _LEAST_CHIP)
         return self.train(
@@ -191,6 +203,7 @@ class Controls(Teaching):
             minutes=minutes,
             epochs=epochs,
             crop=crop,
+            start=self.model if go_on else None,
         )
 
     def map_here(self) -> Job[Path]:

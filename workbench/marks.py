@@ -77,10 +77,13 @@ class Marks:
         self._seen = now
 
     def _tiles(self, label: Label) -> NDArray[np.int64]:
-        key = label.place.key
+        key = label.place.key, label.value
         if key not in self._tiles_of:
-            place = self._places.pixels(label.place.raster, label.place.geometry, label.place.crs)
-            self._tiles_of[key] = np.zeros(0, np.int64) if place is None else self._places.overlapping(*place)
+            self._tiles_of[key] = self._find(label)
             while len(self._tiles_of) > _REMEMBERED:
                 self._tiles_of.popitem(last=False)
         return self._tiles_of[key]
+
+    def _find(self, label: Label) -> NDArray[np.int64]:
+        place = self._places.pixels(label.place.raster, label.place.geometry, label.place.crs)
+        return np.zeros(0, np.int64) if place is None else self._places.overlapping(*place)

@@ -150,7 +150,9 @@ def _check(state: Resumed, archive: Archive) -> None:
         type(count) is not int for count in state.answers.values()
     ):
         raise ValueError("a remark or an answer is none")
-    if not all(type(number) is int and 0 <= number < len(archive) for number in [*state.numbers, *chosen]):
+    # Objects under review are numbered after the tiles, and their own file says how many there are.
+    end = math.inf if state.queue.startswith("objects ") else len(archive)
+    if not all(type(number) is int and 0 <= number < end for number in [*state.numbers, *chosen]):
         raise ValueError("a hit is no tile of the archive")
     if len(state.scores) != (len(state.numbers) if state.weights else 0):
         raise ValueError("hits and scores do not belong together")

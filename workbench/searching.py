@@ -158,6 +158,10 @@ class Searching(Looking):
             self._show_hits(None, hits, said, query="a look around", query_ring=[])
         return hits
 
+    def like(self, number: int, k: int = 50) -> Hits:
+        """Search for tiles like a tile."""
+        return self.search(tile=number, k=k)
+
     def _search_like(
         self,
         vector: NDArray[np.float32],

@@ -9,20 +9,31 @@ from typing import Any
 import geopandas as gpd
 from shapely.geometry.base import BaseGeometry
 
-from workbench.asking import Asking
 from workbench.comparing import Comparing
 from workbench.descriptors.archive import Archive, open_archive
 from workbench.errors import QueryInvalid, WorkbenchError
 from workbench.labels.store import LabelStore
 from workbench.resume import Resumed, read_state, state_path, unpack
+from workbench.reviewing import Reviewing
 from workbench.scorers import Scorers
 from workbench.search.index import Hits
 from workbench.search.query import tile_at
 from workbench.search.stopping import Estimate, Interval
-from workbench.state import PAGE, QUEUES, STRETCHES, TOOLS
+from workbench.state import OBJECT_QUEUES, PAGE, QUEUES, STRETCHES, TOOLS
 from workbench.teaching import Labelled, polygons_path
 
-__all__ = ["PAGE", "QUEUES", "STRETCHES", "TOOLS", "Archive", "Estimate", "Interval", "Labelled", "Session"]
+__all__ = [
+    "OBJECT_QUEUES",
+    "PAGE",
+    "QUEUES",
+    "STRETCHES",
+    "TOOLS",
+    "Archive",
+    "Estimate",
+    "Interval",
+    "Labelled",
+    "Session",
+]
 
 log = logging.getLogger(__name__)
 ON_SCREEN = 200
@@ -30,7 +41,7 @@ ON_SCREEN = 200
 _TOOL_VALUES = {"positive": 1, "negative": -1, "unlabel": 0}
 
 
-class Session(Scorers, Asking, Comparing):
+class Session(Scorers, Reviewing, Comparing):
     """One piece of work on an archive: the state that views show, and every verb that changes it.
 
     Every verb may be called from any thread; one lock guards the state. A verb that fails raises and changes nothing.
@@ -70,6 +81,10 @@ class Session(Scorers, Asking, Comparing):
         """
         if self.tool == "complete":
             raise QueryInvalid("An area cannot be declared complete by a click. Draw its outline on the map.")
+        if self.tool == "edit":
+            raise QueryInvalid(
+                "An object cannot be outlined by a click. Draw its outline on the map, corner by corner."
+            )
         if self.tool == "search":
             self.search(lon=lon, lat=lat, k=ON_SCREEN)
         else:
@@ -86,6 +101,9 @@ class Session(Scorers, Asking, Comparing):
         """
         if self.tool == "complete":
             self.declare_complete(shape)
+        elif self.tool == "edit":
+            self.edit_object(self.selected, shape)
+            self._select_next()
         elif self.tool == "search":
             self.search(shape=shape, k=ON_SCREEN)
         else:
@@ -103,6 +121,15 @@ class Session(Scorers, Asking, Comparing):
         with self._lock:
             if number in self.page_hits().numbers:
                 self.set_state(selected=number)
+
+    def _select_next(self) -> None:
+        """Select the card after the one that is selected, on the next page if need be."""
+        numbers = self.page_hits().numbers.tolist()
+        place = numbers.index(self.selected) + 1 if self.selected in numbers else 0
+        if place < len(numbers):
+            self.select(numbers[place])
+        elif self.page + 1 < self.pages:
+            self.go_to_page(self.page + 1)
 
     @property
     def pages(self) -> int:
@@ -138,11 +165,13 @@ class Session(Scorers, Asking, Comparing):
             name: getattr(state, name)
             for name in ("query", "query_ring", "page", "selected", "class_name", "map_view", "shown", "answers")
         }
-        values["queue"] = state.queue if state.queue in QUEUES else ""
+        objects = self._resume_review() if state.queue in OBJECT_QUEUES else None
+        lost = state.queue in OBJECT_QUEUES and (objects is None or objects.numbers.tolist() != state.numbers)
+        values["queue"] = state.queue if state.queue in {**QUEUES, **OBJECT_QUEUES} and not lost else ""
         values["remarks"] = {int(number): tuple(remark) for number, remark in state.remarks.items()}
         # What it learned from was not kept: at most what is labelled now.
         self._taught = scorer, frozenset(label.id for label in self.store.labels(state.class_name))
-        values |= {"scorer": scorer, "hits": state.hits(self.archive)}
+        values |= {"scorer": scorer, "hits": Hits() if lost else objects or state.hits(self.archive)}
         if scorer is not None:
             self._show_heat(scorer, values["hits"])
         if state.stretch in STRETCHES:

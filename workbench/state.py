@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 PAGE = 20
 """Cards on a page."""
-TOOLS = ("search", "positive", "negative", "unlabel", "complete")
+TOOLS = ("search", "positive", "negative", "unlabel", "complete", "edit")
 """What a click or an outline on the map does."""
 QUEUES = {
     "similar": "most similar",
@@ -41,6 +41,12 @@ QUEUES = {
     "outline": "to outline whole, then declare complete",
 }
 """What can be shown to be marked next, and its name in words."""
+OBJECT_QUEUES = {
+    "objects uncertain": "least sure objects of the map",
+    "objects disagreement": "objects that the scorer doubts",
+    "objects errors": "where map and labels differ",
+}
+"""What of the last map can be shown to be reviewed, and its name in words."""
 Remark = tuple[str, str, int, bool]
 """What a tile's card says, what that means, the label of the class with which it holds (+1, -1, or 0 for none), and whether
 it warns of that label."""
@@ -62,7 +68,7 @@ class State(traitlets.HasTraits):
         engine: how the archive is searched, in words; empty before that is known.
         query: where the search started, in words.
         query_ring: outline of the example, [[lat, lon], ...]; empty without one on earth.
-        queue: which of `QUEUES` the hits are; empty when they are all there are.
+        queue: which of `QUEUES` or `OBJECT_QUEUES` the hits are; empty when they are all there are.
         remarks: what is said on the cards of some tiles, by number.
         answers: class name -> how many of the best tiles are the answer that is judged; by the marks where none is given.
         estimates: how far the search for the class is, by number of labels, oldest first.

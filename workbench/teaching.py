@@ -21,7 +21,7 @@ from workbench.labels.checks import clean_name
 from workbench.labels.export import Chips, export_chips
 from workbench.labels.fold import default_colour
 from workbench.labels.gis import ImportReport, export_gis, import_vectors
-from workbench.labels.store import LabelClass, LabelStore, Place
+from workbench.labels.store import Label, LabelClass, LabelStore, Place
 from workbench.layers import Layers
 from workbench.marks import Marks
 from workbench.search.index import Hit, Hits
@@ -169,6 +169,14 @@ class Teaching(State):
         """Which tiles count as labelled for a class (any class when None): IoU of 0.5 with a labelled place, (n,)."""
         return self.marks.tiles(class_name, len(self.archive))
 
+    def marks_of(self, number: int) -> dict[str, int]:
+        """Class name -> +1 or -1, of a tile."""
+        return self.marks.of(number)
+
+    def labels_on(self, number: int, class_name: str) -> list[Label]:
+        """The labels of a class that a tile counts as labelled by."""
+        return self.marks.labels_on(number, class_name)
+
     def unlabelled(self, class_name: str | None = None) -> Where:
         """A filter that leaves out the tiles labelled for a class by now (any class when None); join others by ``&``."""
         return Where(unlabelled=self.marks.numbers(class_name))
@@ -245,14 +253,14 @@ class Teaching(State):
 
     def _map(self, model: Path, out: Path, progress: Progress) -> Path:
         from workbench.segmentation.polygons import polygonize, save_polygons, together
-        from workbench.segmentation.predict import predict
+        from workbench.segmentation.predict import predict, target_paths
 
         predict(self.archive.imagery, model, out, progress=progress)
-        rasters = rasters_of(out)
+        rasters = list(self.archive.imagery)
         progress.begin("outlining", len(rasters), "rasters")
         frames = []
-        for raster in rasters:
-            frames.append(polygonize(raster))
+        for raster, path in zip(rasters, target_paths(rasters, out, overwrite=True), strict=True):
+            frames.append(polygonize(path).assign(raster=raster.fingerprint))
             progress.advance()
         found = together(frames)
         colours = {known.name: known.colour for known in self.store.classes}
@@ -277,7 +285,7 @@ class Teaching(State):
         places = [self._tile_place(number) for number in numbers]
         if value:
             return places
-        held = [label.place for number in numbers for label in self.marks.labels_on(number, name)]
+        held = [label.place for number in numbers for label in self.labels_on(number, name)]
         return list({place.key: place for place in (*places, *held)}.values())
 
     def _tile_place(self, number: int) -> Place:

@@ -102,7 +102,7 @@ def _of_tiles(
         )
     found = np.full(len(archive), np.nan, np.float32)
     for position, mine in enumerate(raster_slices(archive.tiles, len(archive.imagery))):
-        on = _map_of(archive.imagery[position], opened)
+        on = map_of(archive.imagery[position], opened)
         if on is not None and mine.stop > mine.start:
             opened.remove(on)
             names = [band.name for band in on.bands]
@@ -113,7 +113,7 @@ def _of_tiles(
     return found
 
 
-def _map_of(raster: Raster, maps: Sequence[Raster]) -> Raster | None:
+def map_of(raster: Raster, maps: Sequence[Raster]) -> Raster | None:
     """The map on a raster's own grid; of several, as of two dates, the one with its name."""
     grid = raster.crs, raster.transform, raster.width, raster.height
     alike = [each for each in maps if (each.crs, each.transform, each.width, each.height) == grid]

@@ -82,3 +82,11 @@ function sign(number, colour, value = 1) {
   picture.append(path);
   return picture;
 }
+
+/** An element of SVG with attributes and children. */
+function draw(tag, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}

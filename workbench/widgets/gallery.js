@@ -131,6 +131,13 @@ class Gallery {
     if (number >= 0) this.ask({ do: "like", number });
   }
 
+  /** Outline the selected object anew, on the map. */
+  edit() {
+    if (this.cursor < 0) return;
+    this.tell({ do: "edit", number: this.cursor });
+    if (this.model.get("page").objects) this.root.dispatchEvent(new CustomEvent("wb-outline", { bubbles: true }));
+  }
+
   /** Show which card is selected and which is pointed at. */
   showPointers() {
     const hovered = this.model.get("hovered");
@@ -157,7 +164,7 @@ class Gallery {
       if (this.root.dataset.key === String(page.key)) this.root.dataset.full = "true";
     });
     const ranked = page.query && page.kind ? `hits like ${page.query}` : page.kind ? "hits" : `tiles · ${page.query}`;
-    const found = page.queue ? `to mark: ${page.queue}` : ranked;
+    const found = page.queue ? `${page.objects ? "to review" : "to mark"}: ${page.queue}` : ranked;
     const words = page.total ? [`${page.total.toLocaleString("en")} ${found}`, page.kind].filter(Boolean).join(" · ") : "";
     this.title.textContent = words;
     this.title.title = words;

@@ -10,8 +10,8 @@ from typing import Any
 
 import traitlets
 
-from workbench.errors import WorkbenchError
-from workbench.session import ON_SCREEN, PAGE, QUEUES, Session
+from workbench.errors import QueryInvalid, WorkbenchError
+from workbench.session import OBJECT_QUEUES, ON_SCREEN, PAGE, QUEUES, Session
 from workbench.widgets.view import View, source
 
 _ASK_LENGTH = 100
@@ -27,9 +27,10 @@ class Gallery(View):
     to ``context`` is ``{"context": number}`` with the picture as its only buffer.
 
     Attributes:
-        page: set as one value: ``key``, another one for another page; ``cards`` of number, rank, score and text; ``thumbs``,
-            their pictures as JPEG, empty where a tile cannot be read; ``index`` of ``pages``; ``total`` hits; ``query``,
-            ``kind`` and ``queue`` in words; ``room`` for cards; ``mapped``, whether there is a map to click on.
+        page: set as one value: ``key``, another one for another page; ``cards`` of number, rank, score, text and, of objects
+            of a map, their outline in the picture; ``thumbs``, their pictures as JPEG, empty where a tile cannot be read;
+            ``index`` of ``pages``; ``total`` hits; ``query``, ``kind`` and ``queue`` in words, and whether these are
+            ``objects``; ``room`` for cards; ``mapped``, whether there is a map to click on.
         marks: labels of the cards that carry any: tile number as text -> class name -> +1 or -1.
         remarks: what is said on cards: tile number as text -> ``words``, what they mean (``says``), and whether they ``warn``.
         classes: id, name and colour of those there are, were offered or are looked for, in the order of their keys 1 to 9.
@@ -73,6 +74,8 @@ class Gallery(View):
             "browse": self.browse,
             "context": self.context,
             "go_to": session.show_tile,
+            "edit": self.edit,
+            "complete": session.complete_around,
         }
 
     def label(self, number: int, value: int, class_name: str = "", then: int = -1) -> None:
@@ -84,7 +87,7 @@ class Gallery(View):
         """Label those of a page's tiles that carry no label of the class that is looked for, as one event."""
         session = self.session
         shown = [number for number in numbers[:PAGE] if type(number) is int]
-        bare = [number for number in shown if session.class_name not in session.marks.of(number)]
+        bare = [number for number in shown if session.class_name not in session.marks_of(number)]
         if bare:
             session.label(bare, value=value)
         else:
@@ -96,11 +99,25 @@ class Gallery(View):
 
     def like(self, number: int) -> None:
         """Search for tiles like a tile."""
-        self.session.search(tile=number, k=ON_SCREEN)
+        self.session.like(number, ON_SCREEN)
 
     def browse(self) -> None:
         """Show some tiles of everywhere."""
         self.session.browse(ON_SCREEN)
+
+    def edit(self, number: int) -> None:
+        """Show an object on the map, where it is then outlined anew."""
+        session = self.session
+        session.select(number)
+        if session.queue not in OBJECT_QUEUES:
+            raise QueryInvalid(
+                "Only objects of a map are outlined anew. Choose some to review, by the arrow beside Refine."
+            )
+        session.show_tile(number)
+        session.use_tool("edit")
+        session.set_state(
+            status="Draw the right outline on the map, corner by corner; it takes the place of the object's."
+        )
 
     def context(self, number: int) -> None:
         """Send a tile in its surroundings."""
@@ -129,9 +146,9 @@ class Gallery(View):
                 {
                     "number": hit.number,
                     "rank": hit.rank,
-                    # Of an audit nothing may hint at what to say.
-                    "score": "–" if session.queue == "audit" else _score_text(hit.score, signed),
+                    "score": self._score(hit.score, signed),
                     "text": session.tile_text(hit.number),
+                    "outline": session.outline(hit.number),
                 }
                 for hit in hits
             ],
@@ -140,7 +157,8 @@ class Gallery(View):
             "total": len(session.hits),
             "query": session.query,
             "kind": "" if scorer is None else scorer.kind,
-            "queue": QUEUES.get(session.queue, ""),
+            "queue": {**QUEUES, **OBJECT_QUEUES}.get(session.queue, ""),
+            "objects": session.queue in OBJECT_QUEUES,
             "room": PAGE,
             "mapped": self._mapped,
         }
@@ -153,6 +171,12 @@ class Gallery(View):
             self.page = page
             self._show_marks()
             self.selected = session.selected
+
+    def _score(self, score: float, signed: bool) -> str:
+        """What a card says; of an audit nothing may hint at what to say, and of an object how sure the network is."""
+        if self.session.queue in OBJECT_QUEUES:
+            return f"{score:.0%}"
+        return "–" if self.session.queue == "audit" else _score_text(score, signed)
 
     def _pictures(self, numbers: list[int]) -> list[bytes]:
         """The cards' pictures; of a tile that cannot be read none, and the status line says why, once a page."""
@@ -169,7 +193,7 @@ class Gallery(View):
 
     def _show_marks(self) -> None:
         session = self.session
-        marks = {str(hit.number): session.marks.of(hit.number) for hit in session.page_hits()}
+        marks = {str(hit.number): session.marks_of(hit.number) for hit in session.page_hits()}
         with self.hold_sync():
             self.classes = [{"id": each.id, "name": each.name, "colour": each.colour} for each in session.class_choices]
             self.class_name = session.class_name

@@ -38,8 +38,10 @@ function makeCard(id, does) {
   card.rank = make("span", { className: "wb-rank" });
   card.others = make("span", { className: "wb-others" });
   card.score = make("span", { className: "wb-score" });
+  card.path = draw("path", {});
+  const outline = draw("svg", { class: "wb-object", viewBox: "0 0 1 1", "aria-hidden": "true" }, card.path);
   const frame = make("div", { className: "wb-frame" },
-    card.picture, card.badge, card.others, make("span", { className: "wb-card-buttons" }, card.yes, card.no));
+    card.picture, outline, card.badge, card.others, make("span", { className: "wb-card-buttons" }, card.yes, card.no));
   frame.addEventListener("click", (event) => event.target.closest("button") || does.select(card.number));
   frame.addEventListener("dblclick", () => does.like(card.number));
   card.root = make("div", { className: "wb-card", role: "group", id },
@@ -51,7 +53,12 @@ function makeCard(id, does) {
 
 /** Which tile a hit is, in words. */
 function tileText(hit) {
-  return `tile ${hit.number.toLocaleString("en")} · ${hit.text}`;
+  return hit.outline?.length ? `object ${hit.rank} · ${hit.text}` : `tile ${hit.number.toLocaleString("en")} · ${hit.text}`;
+}
+
+/** An object's outline as a path of SVG; empty for a tile, which fills its picture. */
+function pathOf(outline) {
+  return outline?.length ? `M${outline.map((point) => point.join(" ")).join("L")}Z` : "";
 }
 
 /** Show a hit on a card, or nothing. */
@@ -67,6 +74,7 @@ function fillCard(card, hit, thumb) {
   else card.picture.removeAttribute("src");
   if (!hit) return;
   card.root.title = tileText(hit);
+  card.path.setAttribute("d", pathOf(hit.outline));
   card.rank.textContent = hit.rank;
   card.score.textContent = hit.score;
 }

@@ -22,6 +22,8 @@ const KEYS = [
   { on: "Enter", once: true, label: "Enter", says: "search for more like it", act: (g) => g.like(g.cursor) },
   { on: "c", once: true, label: "c i", says: "see its surroundings", act: (g) => toggleContext(g) },
   { on: "i", once: true, act: (g) => toggleContext(g) },
+  { on: "e", once: true, label: "e", says: "outline it anew (an object)", act: (g) => g.edit() },
+  { on: "d", once: true, label: "d", says: "its tile is done: the rest is background", act: (g) => g.cursor >= 0 && g.tell({ do: "complete", number: g.cursor }) },
   { on: "g", once: true, label: "g", says: "go to it on the map", act: (g) => g.cursor >= 0 && g.tell({ do: "go_to", number: g.cursor }) },
   { on: "?", once: true, label: "?", says: "this help", act: (g) => openHelp(g) },
   { on: "Escape", label: "Esc", says: "close; stop waiting", act: (g) => (g.panel ? closePanel(g) : g.giveUp()) },

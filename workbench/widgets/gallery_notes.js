@@ -44,16 +44,21 @@ function askContext(g) {
   g.tell({ do: "context", number: g.cursor });
 }
 
+/** An object's outline in the middle third of its surroundings. */
+function framed(outline) {
+  return draw("svg", { class: "wb-object", viewBox: "-1 -1 3 3", "aria-hidden": "true" }, draw("path", { d: pathOf(outline) }));
+}
+
 /** A tile in its surroundings: the tile is the middle third, framed. */
 function showContext(g, number, picture) {
   if (number !== g.wanted) return;
   const hit = g.model.get("page").cards.find((each) => each.number === number);
   if (!hit) return;
-  const words = `Tile ${number.toLocaleString("en")} in its surroundings`;
+  const words = `${hit.outline?.length ? `Object ${hit.rank}` : `Tile ${number.toLocaleString("en")}`} in its surroundings`;
   const url = URL.createObjectURL(new Blob([picture], { type: "image/jpeg" }));
   const image = make("img", { alt: words, src: url });
   openPanel(g, "context", words,
-    make("div", { className: "wb-context-picture" }, image, make("div", { className: "wb-context-frame" })),
+    make("div", { className: "wb-context-picture" }, image, hit.outline?.length ? framed(hit.outline) : make("div", { className: "wb-context-frame" })),
     make("div", { className: "wb-context-text" }, `${hit.rank} · ${tileText(hit)}`));
   g.wanted = number;
   g.contextUrl = url;
@@ -73,6 +78,6 @@ function fillEmpty(empty, page) {
   const start = page.mapped
     ? "Click a tile on the map, or draw a rectangle, to see what is like it."
     : "This imagery has no place on earth, so there is nothing to click on the map. Start from one of its tiles.";
-  const none = page.queue ? `Nothing is left to mark here (${page.queue}). Choose what else to show, by the arrow beside Refine.` : "";
+  const none = page.queue ? `Nothing is left to ${page.objects ? "review" : "mark"} here (${page.queue}). Choose what else to show, by the arrow beside Refine.` : "";
   empty.say.textContent = none || (page.query ? "There are no hits. Search from another place." : start);
 }

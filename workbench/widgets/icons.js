@@ -10,19 +10,12 @@ const ICONS = {
   undo: "M6 2.5 2.7 5.8 6 9M2.7 5.8h6.6a3.9 3.9 0 0 1 0 7.8H6",
   redo: "M10 2.5l3.3 3.3L10 9M13.3 5.8H6.7a3.9 3.9 0 0 0 0 7.8H10",
   add: "M8 3v10M3 8h10",
+  edit: "M3 13l.6-3 7-7 2.4 2.4-7 7ZM9 4.6 11.4 7",
   open: "M4 6.5l4 4 4-4",
   close: "M4 4l8 8M12 4l-8 8",
   alarm: "M8 1.8 15 14H1ZM8 6.2v4M8 11.7v.6",
   curve: "M2 2v12h12M4.5 10.5 7 7l2.5 2 4-5.5",
 };
-
-/** An element of SVG with attributes and children. */
-function draw(tag, attributes = {}, ...children) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
 
 /** A sign by name. */
 function icon(name) {

@@ -199,17 +199,20 @@ function trainMenu(model, panels, asking, undo) {
     number("or", "epochs", { min: "1", max: "1000", step: "1", value: String(epochs) }),
   ];
   const after = make("input", { type: "checkbox", checked: true });
+  const further = make("input", { type: "checkbox" });
   const settings = () => ({
     chip: Math.round(fields[0].input.valueAsNumber) || 0,
     minutes: fields[1].input.valueAsNumber || 0,
     epochs: Math.round(fields[2].input.valueAsNumber) || 0,
     map_after: after.checked,
+    go_on: further.checked && !further.disabled,
   });
   const words = "Train a U-Net on the labels";
   const train = makeForm(panels, words, "Train", [], () => asking.ask({ do: "train", ...settings() }));
   train.act.classList.add("wb-main");
   const box = make("label", { className: "wb-check" }, after, "map all imagery when trained");
-  const grid = make("div", { className: "wb-settings" }, ...fields.map(({ label }) => label), box);
+  const again = make("label", { className: "wb-check" }, further, "go on from the last network");
+  const grid = make("div", { className: "wb-settings" }, ...fields.map(({ label }) => label), again, box);
   train.form.insertBefore(grid, train.form.children[1]);
   const note = make("div", { className: "wb-note" }, "The network, its chips and its map go to a new folder in runs/ beside the labels. Labelling goes on meanwhile.");
   train.form.insertBefore(note, train.form.children[2]);
@@ -221,6 +224,8 @@ function trainMenu(model, panels, asking, undo) {
     const [labels, network] = [model.get("ready").includes("labels"), model.get("ready").includes("model")];
     train.act.disabled = Boolean(busy) || !labels;
     train.act.title = busy || (labels ? "Train in the background" : "Label positive and negative places first");
+    further.disabled = !network;
+    again.title = network ? "Start from what the last network learned: quicker after a review" : "Train a network first";
     map.act.disabled = Boolean(busy) || !network;
     map.act.title = busy || (network ? "Map in the background" : "Train a network first");
   };
@@ -233,7 +238,7 @@ const LOOP = [
   "Label: mark hits as positive (p) or negative (n), in the gallery or on the map.",
   "Refine: the archive is ranked again by your labels. Beside it: what to show next, and the audit that says when to stop.",
   "Train: a U-Net learns from the labels, in the background, and maps all imagery.",
-  "Look where its map is wrong, label there, train again; export polygons and labels for a GIS.",
+  "Review what it found, beside Refine: accept (p), reject (n) or outline anew (e). Then train again, from the last network.",
 ];
 const KEYS = [
   ["arrows", "move"],

@@ -43,7 +43,7 @@ function syncView(map, model) {
   };
 }
 
-/** Clicks on the map, not those that end a drawing. */
+/** Clicks on the map, not those that end a drawing; and a drawing that a key began. */
 function syncClicks(map, model) {
   let quietUntil = 0;
   let drawing = false;
@@ -60,9 +60,21 @@ function syncClicks(map, model) {
     map.getContainer().dispatchEvent(new CustomEvent("wb-click", { bubbles: true }));
     tell(model, { do: "click", lon: lng, lat });
   };
-  const handlers = { "draw:drawstart": start, "draw:drawstop": stop, click };
+  const container = map.getContainer();
+  const created = () => {
+    // Keys act on the cards again: the next object is selected.
+    if (model.get("tool") === "edit") container.dispatchEvent(new CustomEvent("wb-click", { bubbles: true }));
+  };
+  const outline = ({ target }) => {
+    if (container.closest(".wb-root")?.contains(target)) container.querySelector(".leaflet-draw-draw-polygon")?.click();
+  };
+  const handlers = { "draw:drawstart": start, "draw:drawstop": stop, "draw:created": created, click };
   map.on(handlers);
-  return () => map.off(handlers);
+  document.addEventListener("wb-outline", outline);
+  return () => {
+    map.off(handlers);
+    document.removeEventListener("wb-outline", outline);
+  };
 }
 
 /** The outlines: the page of hits, each told apart by its label; the query; what is selected and hovered. */

@@ -81,7 +81,7 @@ class Overlay(View):
         colours = {known.name: known.colour for known in session.classes}
         cards = []
         for hit in session.page_hits():
-            value = session.marks.of(hit.number).get(session.class_name, 0)
+            value = session.marks_of(hit.number).get(session.class_name, 0)
             ring = session.ring(hit.number)
             if ring:
                 colour = colours.get(session.class_name, "") if value else ""

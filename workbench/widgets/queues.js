@@ -28,7 +28,10 @@ function makeNext(model, panels, undo) {
   };
   const heading = make("div", { className: "wb-heading" }, "Show next, to be marked");
   const list = make("div", { className: "wb-queues", role: "menu", "aria-label": "What to show next", onkeydown: step });
+  const objects = queues.findIndex(({ id }) => id.startsWith("objects "));
+  const reviewed = make("div", { className: "wb-heading" }, "Objects of the last map, to be reviewed");
   list.append(...queues.map(({ made }) => made));
+  if (objects >= 0) queues[objects].made.before(reviewed);
   const panel = makePanel("What to show next", "wb-next-menu", heading, list);
   panels.add(anchor, panel);
   const show = () => {

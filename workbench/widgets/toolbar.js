@@ -10,10 +10,11 @@ function makeTools(model, undo) {
   });
   const step = (event) => {
     const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    const place = buttons.indexOf(document.activeElement);
+    const offered = buttons.filter((each) => !each.hidden);
+    const place = offered.indexOf(document.activeElement);
     if (!by || place < 0) return;
     event.preventDefault();
-    const next = buttons[(place + by + buttons.length) % buttons.length];
+    const next = offered[(place + by + offered.length) % offered.length];
     next.focus();
     use(next.dataset.tool);
   };
@@ -22,9 +23,10 @@ function makeTools(model, undo) {
       const active = each.dataset.tool === model.get("tool");
       each.setAttribute("aria-checked", String(active));
       each.tabIndex = active ? 0 : -1;
+      each.hidden = each.dataset.tool === "edit" && !active && !model.get("reviewing");
     }
   };
-  undo.push(follow(model, ["tool"], show));
+  undo.push(follow(model, ["tool", "reviewing"], show));
   const name = "What a click or an outline on the map does";
   return make("div", { className: "wb-tools wb-group", role: "radiogroup", "aria-label": name, onkeydown: step }, ...buttons);
 }

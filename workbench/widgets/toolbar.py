@@ -8,7 +8,7 @@ from typing import Any
 import traitlets
 
 from workbench.errors import QueryInvalid, WorkbenchError
-from workbench.session import ON_SCREEN, STRETCHES, Session
+from workbench.session import OBJECT_QUEUES, ON_SCREEN, STRETCHES, Session
 from workbench.widgets.view import View, source
 
 UPLOAD_BYTES = 20_000_000
@@ -23,6 +23,7 @@ TOOL_WORDS = {
         "Complete",
         "Draw an outline on the map: inside it every object is labelled, the rest is background",
     ),
+    "edit": ("Edit", "Draw an outline on the map: it takes the place of the selected object's"),
 }
 
 
@@ -35,6 +36,9 @@ QUEUE_WORDS = {
     "audit": ("Audit", "ten tiles by lot: tells how far you are"),
     "disagreement": ("Disagreement", "U-Net and scorer say different things"),
     "outline": ("To outline", "few tiles that stand for many: outline all in them"),
+    "objects uncertain": ("Least sure", "the lowest probability first"),
+    "objects disagreement": ("Doubted", "where the scorer sees nothing of the kind"),
+    "objects errors": ("Largest errors", "labels say one thing, the map another"),
 }
 
 
@@ -54,6 +58,7 @@ class Toolbar(View):
         refine: why the hits cannot be refined; empty when they can.
         queues: id, name and what it shows, and why it cannot be shown (empty when it can), of all there is to mark next.
         queue: the id of what is shown; empty for all hits.
+        reviewing: whether that are objects of the map.
         undo: whether there is something to take back.
         redo: whether there is something to say again.
         layers: number, name, whether shown, opacity of each layer there is.
@@ -76,6 +81,7 @@ class Toolbar(View):
     refine = traitlets.Unicode().tag(sync=True)
     queues: traitlets.List[Any] = traitlets.List().tag(sync=True)
     queue = traitlets.Unicode().tag(sync=True)
+    reviewing = traitlets.Bool().tag(sync=True)
     undo = traitlets.Bool().tag(sync=True)
     redo = traitlets.Bool().tag(sync=True)
     layers: traitlets.List[Any] = traitlets.List().tag(sync=True)
@@ -97,8 +103,8 @@ class Toolbar(View):
         self.watch(lambda: setattr(self, "tool", session.tool), "tool")
         self.watch(self._show_classes, "class_name", "labels_version")
         self.watch(self._show_verbs, *_WATCHED)
-        self.watch(self._show_queues, "scorer", "class_name", "labels_version", "prediction")
-        self.watch(lambda: setattr(self, "queue", session.queue), "queue")
+        self.watch(self._show_queues, "scorer", "class_name", "labels_version", "prediction", "polygons")
+        self.watch(self._show_queue_shown, "queue")
         self.watch(self._show_layers, "layers_version", "shown", "opacity", "stretch")
         self.watch(self._show_ready, "model", "polygons", "labels_version")
         self.watch(lambda: setattr(self, "job", session.running), "running")
@@ -163,10 +169,9 @@ class Toolbar(View):
         if what in verbs:
             self._answer(ask, verbs[what])
 
-    def _train(self, chip: int, minutes: float, epochs: int, map_after: bool, ask: str) -> None:
-        self._answer(
-            ask, lambda: self.session.train_here(chip=chip, minutes=minutes, epochs=epochs, map_after=map_after)
-        )
+    def _train(self, chip: int, minutes: float, epochs: int, map_after: bool, go_on: bool, ask: str) -> None:
+        given: dict[str, Any] = {"chip": chip, "minutes": minutes, "epochs": epochs}
+        self._answer(ask, lambda: self.session.train_here(**given, map_after=map_after, go_on=go_on))
 
     def _map(self, ask: str) -> None:
         self._answer(ask, self.session.map_here)
@@ -194,6 +199,9 @@ class Toolbar(View):
         session = self.session
         self.refine = "" if session.can_refine else "Search for something, or mark a tile as positive, then refine"
         self.undo, self.redo = session.can_undo, session.can_redo
+
+    def _show_queue_shown(self) -> None:
+        self.queue, self.reviewing = self.session.queue, self.session.queue in OBJECT_QUEUES
 
     def _show_queues(self) -> None:
         closed = self.session.queues_closed

@@ -1,0 +1,123 @@
+"""The objects of a map on screen: chosen from the menu, accepted, rejected and outlined anew by keys, and trained on again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from browser.bench import Bench
+from browser.conftest import BuiltArchive
+from browser.lab import Lab
+from browser.test_looks import THEMES, WINDOWS, check
+from browser.test_queues import choose
+
+MAP = """
+import numpy as np, rasterio
+from pathlib import Path
+from rasterio.features import rasterize
+from scipy.ndimage import gaussian_filter
+from shapely import affinity, box
+from workbench.segmentation.polygons import polygonize, save_polygons
+session = bench.session
+raster = session.archive.imagery[0]
+random = np.random.default_rng(3)
+sides = [(random.integers(20, 60), random.integers(14, 40)) for _ in range(60)]
+places = random.integers(60, 1980, (60, 2))
+turned = [affinity.rotate(box(x, y, x + w, y + h), angle) for (x, y), (w, h), angle in zip(places, sides, random.uniform(0, 90, 60))]
+sure = np.zeros((raster.height, raster.width), np.float32)
+for shape, level in zip(turned, np.linspace(.55, .99, 60)):
+    sure = np.maximum(sure, level * rasterize([shape], sure.shape, dtype=np.float32))
+folder = Path({folder!r}); folder.mkdir()
+profile = dict(driver="GTiff", dtype="float32", count=1, width=raster.width, height=raster.height)
+with rasterio.open(folder / "map.tif", "w", crs=raster.crs, transform=raster.transform, **profile) as file:
+    file.write(gaussian_filter(sure, 1.2), 1)
+    file.set_band_description(1, "house")
+frame = polygonize(folder / "map.tif")
+save_polygons(frame, folder / "map.gpkg")
+session.choose_class("house")
+session.show_map(folder / "map.tif", frame)
+len(frame)
+"""
+
+
+@pytest.fixture
+def bench(lab: Lab, scene_archive: BuiltArchive, tmp_path: Path) -> Bench:
+    made = Bench.open(lab, scene_archive.folder, tmp_path / "labels", classes=("house", "boat"), shared=True)
+    assert made.notebook.kernel(MAP.format(folder=str(tmp_path / "map"))) > 20
+    return made
+
+
+def answers(bench: Bench) -> list[int]:
+    """The values of the labels on disk, in the order in which they were said."""
+    code = """
+from workbench.labels.store import LabelStore as _Store
+[label.value for label in _Store(bench.session.store.folder).labels("house")]
+"""
+    return list(bench.notebook.kernel(code))
+
+
+def test_objects_are_accepted_rejected_and_outlined_anew_by_keys(bench: Bench) -> None:
+    choose(bench, "objects uncertain")
+    cards = bench.cards()
+    assert len(cards) == 20 and all(card.score.endswith("%") and card.shown for card in cards)
+    shares = [int(card.score.strip("%")) for card in cards]
+    assert shares == sorted(shares)
+    expect(bench.gallery.locator(".wb-card:not([hidden]) .wb-object path[d]")).to_have_count(20)
+    bench.focus()
+    bench.key("p", "n")
+    expect(bench.card(cards[0].number)).to_have_attribute("data-value", "1")
+    expect(bench.card(cards[1].number)).to_have_attribute("data-value", "-1")
+    assert answers(bench) == [1, -1]
+    bench.key("e")
+    bench.until_state("tool", "edit")
+    expect(bench.toolbar.locator('.wb-tool[data-tool="edit"]')).to_be_visible()
+    bench.page.wait_for_timeout(600)  # the map moves there
+    lon, lat = bench.middle_of(cards[2].number)
+    across, down = bench.point(lon, lat)
+    corners = [(across - 30, down - 25), (across + 35, down - 20), (across + 28, down + 30), (across - 32, down + 26)]
+    bench.notebook.screenshot("review-drawing")
+    for point in (*corners, corners[0]):
+        bench.page.mouse.move(*point, steps=2)
+        bench.page.mouse.click(*point)
+        bench.page.wait_for_timeout(80)
+    expect(bench.card(cards[2].number)).to_have_attribute("data-value", "1")
+    bench.until_state("selected", cards[3].number)
+    assert answers(bench) == [1, -1, 1]
+    bench.key("z")
+    expect(bench.card(cards[2].number)).to_have_attribute("data-value", "0")
+    bench.key("Z")
+    expect(bench.card(cards[2].number)).to_have_attribute("data-value", "1")
+    with bench.new_page():
+        bench.key("r")
+    assert not {card.number: card.value for card in bench.cards() if card.value}
+    assert bench.state("hits[0].score") >= shares[0] / 100
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_review_can_be_read_and_training_offers_to_go_on(bench: Bench, theme: str) -> None:
+    bench.notebook.theme(theme)
+    choose(bench, "objects uncertain")
+    bench.focus()
+    bench.key("p", "p", "n")
+    bench.point_away()
+    for window, (width, height) in WINDOWS.items():
+        bench.page.set_viewport_size({"width": width, "height": height})
+        bench.root.evaluate("root => root.scrollIntoView({ block: 'end' })")
+        check(bench)
+        bench.notebook.screenshot(f"review-{theme}-{window}")
+        bench.focus()
+        bench.key("w")
+        check(bench)
+        bench.notebook.screenshot(f"review-menu-{theme}-{window}")
+        bench.key("Escape")
+    bench.focus()
+    bench.key("c")
+    expect(bench.gallery.locator(".wb-context .wb-object")).to_be_visible()
+    bench.notebook.screenshot(f"review-context-{theme}")
+    bench.key("Escape")
+    panel = bench.menu("train")
+    box = panel.get_by_label("go on from the last network")
+    expect(box).to_be_disabled()
+    bench.notebook.screenshot(f"review-train-{theme}")
