@@ -22,7 +22,7 @@ from workbench.jobs import Progress
 from workbench.search.coverage import side_by_side
 from workbench.search.index import Hits
 from workbench.search.overlaps import apart
-from workbench.session import QUEUES, Session
+from workbench.session import OBJECT_QUEUES, QUEUES, Session
 
 _DRAWN = 3
 NEVER_LABELLED = [name for name in QUEUES if name not in ("mistakes", "disagreement", "outline")]
@@ -113,9 +113,9 @@ def test_queues_need_something_to_be_made_from_and_say_what(session: Session, ar
         session.show_queue("mistakes")
     with pytest.raises(QueryInvalid, match="no map of a U-Net"):
         session.show_queue("disagreement")
-    assert session.queue == "" and set(session.queues_closed) == {"mistakes", "disagreement"}
+    assert session.queue == "" and set(session.queues_closed) == {"mistakes", "disagreement", *OBJECT_QUEUES}
     bare = Session(archive, tmp_path / "others")
-    assert set(bare.queues_closed) == {"", *QUEUES}
+    assert set(bare.queues_closed) == {"", *QUEUES, *OBJECT_QUEUES}
     for verb in (lambda: bare.show_queue("audit"), bare.show_ranked, bare.estimate):
         with pytest.raises(QueryInvalid, match="Nothing ranks the tiles yet"):
             verb()

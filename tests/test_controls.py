@@ -6,6 +6,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import pytest
+import torch
 from shapely.geometry import box
 from small_archives import MeanColour, small_imagery
 
@@ -14,6 +15,8 @@ from workbench.descriptors.archive import Archive
 from workbench.descriptors.build import build_archive
 from workbench.errors import Busy, FileExists, LabelInvalid, PathRefused, QueryInvalid, TrainingRefused
 from workbench.jobs import Progress
+from workbench.labels.fold import LabelClass
+from workbench.segmentation.unet import Model, ModelCard, Normalisation, build_unet, save_model
 from workbench.session import STRETCHES, TOOLS, Session
 
 
@@ -221,3 +224,18 @@ def test_offered_classes_keep_their_numbers_whichever_is_labelled_first(session:
     shown = session.class_choices
     session.label([1], "tank")
     assert session.classes == shown and [each.name for each in shown] == ["house", "boat", "tank"]
+
+
+def test_training_goes_on_from_the_last_network_and_needs_one(session: Session, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    session.label(range(0, 162, 9), "roof")
+    for raster in session.archive.imagery:
+        session.declare_complete(raster.footprint(crs="EPSG:4326"))
+    with pytest.raises(QueryInvalid, match="no U-Net to go on from"):
+        session.train_here(chip=64, minutes=1, epochs=1, go_on=True)
+    card = ModelCard("small", (LabelClass(1, "boat", "#e6550d"),), 3, (0.5, 0.5), Normalisation((0.4,) * 3, (0.2,) * 3))
+    save_model(Model(build_unet("small", 3, 1), card), tmp_path / "last.safetensors")
+    session.set_state(model=tmp_path / "last.safetensors")
+    job = session.train_here(chip=64, minutes=1, epochs=1, go_on=True)
+    job.wait(60)
+    assert "The model to start from knows boat" in session.status, "it began with that model"

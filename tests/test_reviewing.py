@@ -134,7 +134,7 @@ def test_an_edited_object_is_labelled_by_the_outline_drawn_in_its_place(session:
     assert session.marks_of(number) == {"roof": 1}
     session.undo()
     assert on_disk(session) == [("roof", 1, pytest.approx(1600, rel=0.02))]
-    with pytest.raises(QueryInvalid, match="does not touch object 1"):
+    with pytest.raises(QueryInvalid, match="shares less than half of itself with object 1"):
         session.edit_object(number, box(10, 10, 20, 20), crs=None)
 
 

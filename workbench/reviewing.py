@@ -141,16 +141,17 @@ class Reviewing(Asking):
             crs: of it; None: pixels of the first raster.
 
         Raises:
-            QueryInvalid: there is no such object, or the outline does not touch it.
+            QueryInvalid: there is no such object, or the outline shares too little with it; see `Objects.settled`.
             LabelNotSaved: it could not be written; nothing was changed.
         """
         with self._lock:
-            position, outline = self._object(number)
-            name = self._reviewed.class_name
-            on, drawn = raster_under(self.archive, shape, crs)
-            if on != position or not drawn.intersects(outline):
+            self._object(number)
+            place, name = number - len(self.archive), self._reviewed.class_name
+            position, drawn = raster_under(self.archive, shape, crs)
+            if place not in self._reviewed.settled(position, drawn, is_tile=False, is_there=True):
                 raise QueryInvalid(
-                    f"The outline does not touch object {number - len(self.archive) + 1}. Draw it around that object."
+                    f"The outline shares less than half of itself with object {place + 1}, and of that. Draw it there, or "
+                    "label it with the tool Positive."
                 )
             own = self._tile_place(number).key
             held = [label for label in self.labels_on(number, name) if label.value > 0 or label.place.key == own]

@@ -14,7 +14,7 @@ from browser.test_looks import THEMES, WINDOWS, check
 from browser.test_queues import choose
 
 MAP = """
-import numpy as np, rasterio
+import geopandas as gpd, numpy as np, rasterio
 from pathlib import Path
 from rasterio.features import rasterize
 from scipy.ndimage import gaussian_filter
@@ -22,21 +22,23 @@ from shapely import affinity, box
 from workbench.segmentation.polygons import polygonize, save_polygons
 session = bench.session
 raster = session.archive.imagery[0]
-random = np.random.default_rng(3)
-sides = [(random.integers(20, 60), random.integers(14, 40)) for _ in range(60)]
-places = random.integers(60, 1980, (60, 2))
-turned = [affinity.rotate(box(x, y, x + w, y + h), angle) for (x, y), (w, h), angle in zip(places, sides, random.uniform(0, 90, 60))]
+random = np.random.default_rng(5)
+truth = gpd.read_file(Path({imagery!r}).parent / "scene_objects.gpkg")
+boats = [raster.to_pixels(shape) for shape in truth.geometry[truth["class"] == "boat"]]
+places = random.integers(200, 1850, (14, 2))
+wrong = [affinity.rotate(box(x, y, x + 34, y + 16), 10 * place) for place, (x, y) in enumerate(places)]
 sure = np.zeros((raster.height, raster.width), np.float32)
-for shape, level in zip(turned, np.linspace(.55, .99, 60)):
-    sure = np.maximum(sure, level * rasterize([shape], sure.shape, dtype=np.float32))
+levels = [*random.uniform(.6, .99, len(boats)), *random.uniform(.53, .64, len(wrong))]
+for shape, level in zip(boats + wrong, levels):
+    sure = np.maximum(sure, level * rasterize([shape.buffer(1.5)], sure.shape, dtype=np.float32))
 folder = Path({folder!r}); folder.mkdir()
 profile = dict(driver="GTiff", dtype="float32", count=1, width=raster.width, height=raster.height)
 with rasterio.open(folder / "map.tif", "w", crs=raster.crs, transform=raster.transform, **profile) as file:
     file.write(gaussian_filter(sure, 1.2), 1)
-    file.set_band_description(1, "house")
+    file.set_band_description(1, "boat")
 frame = polygonize(folder / "map.tif")
 save_polygons(frame, folder / "map.gpkg")
-session.choose_class("house")
+session.choose_class("boat")
 session.show_map(folder / "map.tif", frame)
 len(frame)
 """
@@ -44,8 +46,8 @@ len(frame)
 
 @pytest.fixture
 def bench(lab: Lab, scene_archive: BuiltArchive, tmp_path: Path) -> Bench:
-    made = Bench.open(lab, scene_archive.folder, tmp_path / "labels", classes=("house", "boat"), shared=True)
-    assert made.notebook.kernel(MAP.format(folder=str(tmp_path / "map"))) > 20
+    made = Bench.open(lab, scene_archive.folder, tmp_path / "labels", classes=("boat", "house"), shared=True)
+    assert made.notebook.kernel(MAP.format(folder=str(tmp_path / "map"), imagery=str(scene_archive.imagery))) > 20
     return made
 
 
@@ -53,7 +55,7 @@ def answers(bench: Bench) -> list[int]:
     """The values of the labels on disk, in the order in which they were said."""
     code = """
 from workbench.labels.store import LabelStore as _Store
-[label.value for label in _Store(bench.session.store.folder).labels("house")]
+[label.value for label in _Store(bench.session.store.folder).labels("boat")]
 """
     return list(bench.notebook.kernel(code))
 
@@ -74,8 +76,7 @@ def test_objects_are_accepted_rejected_and_outlined_anew_by_keys(bench: Bench) -
     bench.until_state("tool", "edit")
     expect(bench.toolbar.locator('.wb-tool[data-tool="edit"]')).to_be_visible()
     bench.page.wait_for_timeout(600)  # the map moves there
-    lon, lat = bench.middle_of(cards[2].number)
-    across, down = bench.point(lon, lat)
+    across, down = bench.at(0.5, 0.5)
     corners = [(across - 30, down - 25), (across + 35, down - 20), (across + 28, down + 30), (across - 32, down + 26)]
     bench.notebook.screenshot("review-drawing")
     for point in (*corners, corners[0]):
@@ -87,7 +88,7 @@ def test_objects_are_accepted_rejected_and_outlined_anew_by_keys(bench: Bench) -
     assert answers(bench) == [1, -1, 1]
     bench.key("z")
     expect(bench.card(cards[2].number)).to_have_attribute("data-value", "0")
-    bench.key("Z")
+    bench.key("Shift+Z")
     expect(bench.card(cards[2].number)).to_have_attribute("data-value", "1")
     with bench.new_page():
         bench.key("r")
@@ -100,7 +101,10 @@ def test_the_review_can_be_read_and_training_offers_to_go_on(bench: Bench, theme
     bench.notebook.theme(theme)
     choose(bench, "objects uncertain")
     bench.focus()
-    bench.key("p", "p", "n")
+    bench.key("n", "n", "n")
+    for place in (9, 12, 15):
+        bench.card(bench.cards()[place].number).click()
+        bench.key("p")
     bench.point_away()
     for window, (width, height) in WINDOWS.items():
         bench.page.set_viewport_size({"width": width, "height": height})

@@ -169,7 +169,7 @@ class Toolbar(View):
         if what in verbs:
             self._answer(ask, verbs[what])
 
-    def _train(self, chip: int, minutes: float, epochs: int, map_after: bool, go_on: bool, ask: str) -> None:
+    def _train(self, chip: int, minutes: float, epochs: int, map_after: bool, ask: str, go_on: bool = False) -> None:
         given: dict[str, Any] = {"chip": chip, "minutes": minutes, "epochs": epochs}
         self._answer(ask, lambda: self.session.train_here(**given, map_after=map_after, go_on=go_on))
 
