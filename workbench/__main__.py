@@ -143,14 +143,18 @@ def _train(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     from workbench.imagery.opening import open_imagery
-    from workbench.segmentation.polygons import polygonize, save_polygons
-    from workbench.segmentation.predict import predict
+    from workbench.segmentation.polygons import polygonize, save_polygons, together
+    from workbench.segmentation.predict import predict, target_paths
 
     imagery = open_imagery(options.imagery, nodata=options.nodata)
+    if options.out is None:
+        stem = Path(options.imagery).resolve().stem
+        options.out = Path(f"{stem}-probability.tif" if len(imagery) == 1 else f"{stem}-probability")
     path = predict(imagery, options.model, options.out, orientations=options.orientations, overwrite=options.overwrite)
     _say(f"wrote {path}")
     if options.polygons:
-        found = polygonize(path, threshold=options.threshold, regular=_classes(options.regular))
+        given = {"threshold": options.threshold, "regular": _classes(options.regular)}
+        found = together([polygonize(each, **given) for each in target_paths(imagery, path, overwrite=True)])
         save_polygons(found, options.polygons, overwrite=options.overwrite)
         _say(f"wrote {options.polygons}")
 
@@ -326,7 +330,9 @@ def _add_network_verbs(verbs: Any) -> None:
     predict = verbs.add_parser("predict", help="map imagery with a trained U-Net")
     predict.add_argument("model", type=Path)
     predict.add_argument("imagery", help="file or folder")
-    predict.add_argument("out", type=Path)
+    predict.add_argument(
+        "out", type=Path, nargs="?", help="a COG, or a folder for several [here, named after the imagery]"
+    )
     predict.add_argument("--polygons", type=Path, help="also outline: .gpkg, .geojson or .parquet")
     predict.add_argument("--threshold", type=float, default=0.5)
     predict.add_argument("--orientations", type=int, default=1, choices=(1, 4, 8), help="mean over turned views [1]")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from small_chips import GRID, write_raster
 
-from workbench.errors import Cancelled, FileExists, RasterRefused, ShapeMismatch
+from workbench.errors import Cancelled, FileExists, RasterRefused, RasterUnreadable, ShapeMismatch
 from workbench.imagery.opening import open_imagery
 from workbench.jobs import Progress
 from workbench.labels.fold import LabelClass
@@ -67,6 +69,19 @@ def stop_at(windows: int) -> Progress:
     return Progress(watch)
 
 
+def stop_in_second() -> Progress:
+    """A progress that the user cancels in the second stage."""
+    stages: list[str] = []
+
+    def watch(progress: Progress) -> None:
+        if progress.what not in stages:
+            stages.append(progress.what)
+        if len(stages) == 2 and progress.done:
+            progress.cancel()
+
+    return Progress(watch)
+
+
 @pytest.mark.parametrize(
     ("crs", "transform"),
     [
@@ -99,16 +114,78 @@ def test_P21_pixels_without_data_have_no_prediction(tmp_path: Path):
     assert ((steps == 255) == hole).all() and (np.isnan(values) == hole).all()
 
 
-def test_P36_an_interrupted_prediction_leaves_nothing(tmp_path: Path, source: Path):
+def test_P36_an_interrupted_prediction_leaves_no_file_and_the_same_call_goes_on(tmp_path: Path, source: Path):
     out = tmp_path / "new" / "out.tif"
     with pytest.raises(Cancelled):
-        copy_bands(source, out, progress=stop_at(3))
-    assert list(out.parent.iterdir()) == []
-    copy_bands(source, out)
+        copy_bands(source, out, progress=stop_at(7))
+    assert [path.suffix for path in out.parent.iterdir()] == [".parts"], "nothing that looks like a map"
+    seen: list[int] = []
+    copy_bands(source, out, progress=Progress(lambda progress: seen.append(progress.done)))
+    assert seen[0] > 0 and list(out.parent.iterdir()) == [out]
     whole = out.read_bytes()
     with pytest.raises(Cancelled):
-        copy_bands(source, out, progress=stop_at(3))
-    assert list(out.parent.iterdir()) == [out] and out.read_bytes() == whole
+        copy_bands(source, out, progress=stop_at(7))
+    assert out.read_bytes() == whole, "what was there stays until the new one is complete"
+    copy_bands(source, tmp_path / "straight.tif")
+    with rasterio.open(out) as resumed, rasterio.open(tmp_path / "straight.tif") as straight:
+        assert np.array_equal(resumed.read(), straight.read())
+
+
+def test_P36_a_killed_prediction_goes_on_to_the_very_map_it_would_have_made(tmp_path: Path, model: Path):
+    source = write_raster(tmp_path / "source.tif", noise(300, 120))
+    program = (
+        "import os, sys; from workbench.jobs import Progress; from workbench.segmentation.predict import predict\n"
+        "die = lambda progress: progress.done >= 9 and os._exit(9)\n"
+        "predict(*sys.argv[1:4], window_px=64, overlap=16, progress=Progress(die))"
+    )
+    out = tmp_path / "maps" / "out.tif"
+    killed = subprocess.run([sys.executable, "-c", program, source, model, out], check=False)
+    assert killed.returncode == 9 and not out.exists()
+    (folder,) = out.parent.iterdir()
+    done = {path: path.stat().st_mtime_ns for path in folder.glob("*.z")}
+    assert done
+    counts: list[int] = []
+    with pytest.raises(Cancelled):
+        predict(source, model, out, window_px=64, overlap=16, progress=stop_at(1))
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    predict(source, model, out, window_px=64, overlap=16, progress=Progress(lambda each: counts.append(each.done)))
+    predict(source, model, tmp_path / "straight.tif", window_px=64, overlap=16)
+    with rasterio.open(out) as resumed, rasterio.open(tmp_path / "straight.tif") as straight:
+        assert np.array_equal(resumed.read(), straight.read())
+    assert counts[0] > 0 and list(out.parent.iterdir()) == [out]
+
+
+def test_a_damaged_part_is_named_and_made_again(tmp_path: Path, source: Path):
+    out = tmp_path / "new" / "out.tif"
+    with pytest.raises(Cancelled):
+        copy_bands(source, out, progress=stop_at(7))
+    part = next(out.parent.glob(".out.*.parts/*.z"))
+    part.write_bytes(part.read_bytes()[:-9])
+    with pytest.raises(RasterUnreadable, match="is damaged"):
+        copy_bands(source, out)
+    copy_bands(source, out)
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_a_folder_goes_on_with_the_rasters_that_are_left_and_other_settings_begin_anew(tmp_path: Path, model: Path):
+    for name in ("a.tif", "b.tif"):
+        write_raster(tmp_path / "in" / name, noise(64, 64))
+    given = {"window_px": 64, "overlap": 16}
+    with pytest.raises(Cancelled):
+        predict(tmp_path / "in", model, tmp_path / "out", progress=stop_in_second(), **given)
+    first = (tmp_path / "out" / "a.tif").stat().st_mtime_ns
+    assert not (tmp_path / "out" / "b.tif").exists()
+    predict(tmp_path / "in", model, tmp_path / "out", **given)
+    assert (tmp_path / "out" / "a.tif").stat().st_mtime_ns == first and (tmp_path / "out" / "b.tif").is_file()
+    with pytest.raises(FileExists, match="overwrite=True"):
+        predict(tmp_path / "in", model, tmp_path / "out", orientations=4, **given)
+
+
+def test_a_prediction_is_a_cloud_optimised_geotiff(tmp_path: Path):
+    copy_bands(write_raster(tmp_path / "wide.tif", noise(600, 1100)), tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG" and file.block_shapes[0] == (512, 512)
+        assert file.overviews(1) and file.descriptions == ("roof", "pool")
 
 
 def test_large_predictions_have_overviews_and_split_into_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -117,7 +194,7 @@ def test_large_predictions_have_overviews_and_split_into_panels(tmp_path: Path, 
     copy_bands(write_raster(tmp_path / "wide.tif", pixels), tmp_path / "out.tif", "float32")
     with rasterio.open(tmp_path / "out.tif") as panels:
         assert np.allclose(panels.read(), pixels[:2] / 255, atol=1e-6)
-        assert panels.overviews(1) == [2]
+        assert panels.overviews(1)[0] == 2
 
 
 def test_a_trained_model_gives_probabilities_that_do_not_depend_on_the_region(

@@ -19,13 +19,14 @@ from rasterio.windows import Window
 
 from workbench.errors import DiskFull, RasterUnreadable
 from workbench.files import atomic_write, existing_parent, format_bytes
+from workbench.jobs import cpu_threads
 
 _BLOCK = 512
 
 
 @dataclass(frozen=True)
 class CogProfile:
-    """One band of bytes and where it lies.
+    """Bands of one type and where they lie.
 
     Attributes:
         width: columns.
@@ -33,7 +34,8 @@ class CogProfile:
         transform: from pixels to the CRS's coordinates.
         crs: None for a raster that is not placed on earth.
         nodata: value without data.
-        name: of the band.
+        names: of the bands.
+        dtype: of their values.
         scale: what a value is to be multiplied by.
         colours: RGBA of values, 0 to 255; a colour table where there are any.
         tags: words that go with the file.
@@ -44,8 +46,9 @@ class CogProfile:
     height: int
     transform: Affine
     crs: str | None
-    nodata: int
-    name: str
+    nodata: float
+    names: tuple[str, ...]
+    dtype: str = "uint8"
     scale: float = 1.0
     colours: Mapping[int, tuple[int, int, int, int]] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -54,7 +57,7 @@ class CogProfile:
 
 @contextmanager
 def new_cog(path: Path, profile: CogProfile, *, overwrite: bool = False) -> Iterator[Any]:
-    """Give a rasterio dataset to write windows of uint8 to; when the block ends well it becomes a COG at ``path``.
+    """Give a rasterio dataset to write windows to; when the block ends well it becomes a COG at ``path``.
 
     Pixels that are not written are nodata. When the block raises, nothing new is left.
 
@@ -73,28 +76,34 @@ def new_cog(path: Path, profile: CogProfile, *, overwrite: bool = False) -> Iter
                 driver="GTiff",
                 width=profile.width,
                 height=profile.height,
-                count=1,
-                dtype="uint8",
+                count=len(profile.names),
+                dtype=profile.dtype,
                 crs=profile.crs,
                 nodata=profile.nodata,
                 tiled=True,
                 blockxsize=_BLOCK,
                 blockysize=_BLOCK,
                 compress="deflate",
+                zlevel=1,
+                interleave="band",
+                photometric="MINISBLACK",
                 BIGTIFF="IF_SAFER",
                 **place,
             ) as dataset:
-                dataset.descriptions = (profile.name,)
-                dataset.scales = (profile.scale,)
+                dataset.descriptions = profile.names
+                dataset.scales = (profile.scale,) * len(profile.names)
                 dataset.update_tags(**profile.tags)
                 if profile.colours:
                     dataset.write_colormap(1, dict(profile.colours))
                 yield dataset
             how = "average" if profile.smooth else "nearest"
-            copy(plain, aside, driver="COG", compress="deflate", blocksize=_BLOCK, overview_resampling=how)
+            options = {"compress": "deflate", "predictor": "YES"} if profile.smooth else {"compress": "deflate"}
+            options |= {"overview_resampling": how, "num_threads": str(cpu_threads()), "bigtiff": "IF_SAFER"}
+            copy(plain, aside, driver="COG", blocksize=_BLOCK, **options)
         except RasterioError as error:
             free = format_bytes(shutil.disk_usage(existing_parent(path.parent)).free)
-            needed = format_bytes(2 * profile.width * profile.height)
+            size = np.dtype(profile.dtype).itemsize * len(profile.names)
+            needed = format_bytes(2 * profile.width * profile.height * size)
             raise DiskFull(
                 f"{path} could not be written ({error}). It needs at most {needed} and {free} are free. Make room, or choose "
                 "another disk."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ Reader = Callable[[Window], tuple[NDArray[np.float32], NDArray[np.bool_]]]
 """From a window, which may reach outside, to its network input (bands, rows, cols) and where there are data (rows, cols)."""
 
 _AT_ONCE = 4
+_PIXELS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def blend(
 ) -> Iterator[tuple[Window, NDArray[np.float32], NDArray[np.bool_]]]:
     """Apply a network to an area, strip by strip from the top.
 
-    Windows without data are not given to the network. One row of windows is in memory at a time.
+    Windows without data are not given to the network. Two rows of windows are in memory at a time: the next one is read
+    while the network is at work.
 
     Args:
         read: gives the pixels.
@@ -98,18 +101,27 @@ def blend(
     origin = windows.start(columns[0])
     width = (len(columns) - 1) * windows.step + windows.size
     weights, values = windows.weights(), np.zeros((classes, windows.size, width), np.float32)
-    for row in windows.touching(top, bottom):
-        first = windows.start(row)
-        pixels, known = read(Window(origin, first, width, windows.size))
-        _add_row(values, pixels, known, network, weights, windows.step, progress)
-        until = min(bottom, first + windows.size - 3 * windows.overlap // 4)
-        since = max(top, first + windows.overlap // 4)
-        # Rows above ``until`` get no weight from the next row of windows: they are complete.
-        if until > since:
-            part = np.s_[..., since - first : until - first, left - origin : right - origin]
-            yield Window(left, since, area.width, until - since), values[part] * known[part], known[part]
-        values[:, : windows.overlap] = values[:, windows.step :]
-        values[:, windows.overlap :] = 0
+    rows = windows.touching(top, bottom)
+    with ThreadPoolExecutor(1, "reading ahead") as ahead:
+
+        def begin(row: int) -> Future[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+            return ahead.submit(read, Window(origin, windows.start(row), width, windows.size))
+
+        coming = begin(rows[0])
+        for row in rows:
+            first = windows.start(row)
+            pixels, known = coming.result()
+            if row + 1 in rows:
+                coming = begin(row + 1)
+            _add_row(values, pixels, known, network, weights, windows.step, progress)
+            until = min(bottom, first + windows.size - 3 * windows.overlap // 4)
+            since = max(top, first + windows.overlap // 4)
+            # Rows above ``until`` get no weight from the next row of windows: they are complete.
+            if until > since:
+                part = np.s_[..., since - first : until - first, left - origin : right - origin]
+                yield Window(left, since, area.width, until - since), values[part] * known[part], known[part]
+            values[:, : windows.overlap] = values[:, windows.step :]
+            values[:, windows.overlap :] = 0
 
 
 def _add_row(
@@ -126,8 +138,9 @@ def _add_row(
     starts = range(0, values.shape[2] - size + 1, step)
     useful = [start for start in starts if (known[:, start : start + size] & (weights > 0)).any()]
     progress.advance(len(starts) - len(useful))
-    for chunk in range(math.ceil(len(useful) / _AT_ONCE)):
-        some = useful[chunk * _AT_ONCE : (chunk + 1) * _AT_ONCE]
+    at_once = max(1, min(_AT_ONCE, _PIXELS_AT_ONCE // size**2))
+    for chunk in range(math.ceil(len(useful) / at_once)):
+        some = useful[chunk * at_once : (chunk + 1) * at_once]
         output = network(np.stack([pixels[:, :, start : start + size] for start in some]))
         for start, value in zip(some, output, strict=True):
             values[:, :, start : start + size] += value * weights

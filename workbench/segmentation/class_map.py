@@ -108,8 +108,8 @@ def _write(
     names = (NONE, *classes.names)
     shades = {number: (*rgb(colours.get(name, "#999999")), 255) for number, name in enumerate(classes.names, 1)}
     tags = {f"CLASS_{number}": name for number, name in enumerate(names)}
-    look = CogProfile(*place, "class", colours={0: (0, 0, 0, 0), **shades, NODATA: (0, 0, 0, 0)}, tags=tags)
-    sure = CogProfile(*place, "probability", scale=1 / STEPS, smooth=True)
+    look = CogProfile(*place, ("class",), colours={0: (0, 0, 0, 0), **shades, NODATA: (0, 0, 0, 0)}, tags=tags)
+    sure = CogProfile(*place, ("probability",), scale=1 / STEPS, smooth=True)
 
     def say(numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         parts = [numbers[start : start + _AT_ONCE] for start in range(0, len(numbers), _AT_ONCE)]

@@ -1,10 +1,12 @@
-"""A network's map of whole rasters: probability GeoTIFFs on exactly the imagery's grid."""
+"""A network's map of whole rasters: probability COGs on exactly the imagery's grid, begun, interrupted and gone on with."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -13,32 +15,36 @@ import numpy as np
 import rasterio
 import torch
 from numpy.typing import NDArray
-from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from workbench.descriptors.folding import folded
-from workbench.errors import DiskFull, FileExists, RasterRefused, ShapeMismatch
-from workbench.files import atomic_write, format_bytes, slug
+from workbench.errors import DiskFull, FileExists, RasterRefused, RasterUnreadable, ShapeMismatch
+from workbench.files import sha256, slug
+from workbench.imagery.cogs import CogProfile, new_cog
 from workbench.imagery.opening import open_imagery
 from workbench.imagery.rasters import Imagery, Raster
 from workbench.imagery.render import fit_stretch
 from workbench.jobs import Progress, shown_progress
 from workbench.segmentation.blend import Network, Reader, Windows, blend
 from workbench.segmentation.devices import best_device
+from workbench.segmentation.parts import Parts
 from workbench.segmentation.unet import STRIDE, Model, load_model
 
 log = logging.getLogger(__name__)
 DType = Literal["uint8", "float32"]
+Values = NDArray[np.float32]
+Known = NDArray[np.bool_]
 Orientations = Literal[1, 4, 8]
 STEPS = 254
 """A uint8 file holds probability * 254 and tells GDAL the scale 1 / 254, so that QGIS shows 0 to 1."""
 NODATA = 255
 """Value of a uint8 pixel without prediction; float32 files hold NaN there."""
 
-_TILE = 512
-_PANEL = 16 * _TILE
-_OVERVIEWS = (2, 4, 8, 16, 32)
+_PANEL = 8192
+_WINDOWS_PX = (1024, 512)
+_TAG = "WORKBENCH_PREDICTION"
+_VERSION = 1
 
 
 def predict(
@@ -46,7 +52,7 @@ def predict(
     model: str | Path,
     out: str | Path,
     *,
-    window_px: int = 512,
+    window_px: int | None = None,
     overlap: int = 128,
     region: Window | None = None,
     orientations: Orientations = 1,
@@ -56,13 +62,16 @@ def predict(
 ) -> Path:
     """Run a model over imagery and write the probability of each class.
 
-    Memory is bounded whatever the raster's size, and a file appears under its name only when it is complete.
+    Memory is bounded whatever the raster's size, and a file appears under its name only when it is complete. One that was
+    cancelled or killed goes on where it stopped when the same call is made again: its strips wait in a hidden folder beside the
+    file. Files that the same call has finished already are not made again.
 
     Args:
         imagery: with the model's number of bands.
         model: file of `train_unet`.
-        out: the GeoTIFF to write; for several rasters, the folder for one GeoTIFF each.
-        window_px: side of the windows that the network sees, a multiple of 32.
+        out: the COG to write; for several rasters, the folder for one COG each.
+        window_px: side of the windows that the network sees, a multiple of 32; when None 1024, of which less lies in
+            overlaps, and 512 for rasters that are smaller.
         overlap: pixels shared by neighbouring windows, see `Windows`.
         region: the only pixels to predict, of a single raster; the others are no-data.
         orientations: mean over so many turned and mirrored views of each window, which takes so many times as long: 4 for
@@ -81,19 +90,26 @@ def predict(
         RasterUnreadable: pixels cannot be read; nothing is written.
         FileExists: a file is there already and ``overwrite`` is false.
         DiskFull: the file cannot be written; nothing new is left.
+        Cancelled: the user stopped it; the same call goes on.
     """
     rasters = _rasters(imagery)
     loaded = load_model(model)
-    windows = Windows(window_px, overlap)
-    _check(rasters, loaded, window_px, region)
-    targets = target_paths(rasters, Path(out), overwrite)
+    _check(rasters, loaded, window_px or STRIDE, region)
+    areas = [raster.window if region is None else _clipped(region, raster) for raster in rasters]
+    windows = [Windows(window_px or _window_for(area), overlap) for area in areas]
+    weights = sha256(model)
+    keys = [
+        _key(raster, area, weights, each, orientations, dtype)
+        for raster, area, each in zip(rasters, areas, windows, strict=True)
+    ]
+    targets = target_paths(rasters, Path(out), overwrite, done=lambda place, path: _made_by(path) == keys[place])
     names = [item.name for item in loaded.card.classes]
     network = turned(_network(loaded), orientations)
     with shown_progress(progress) as shown:
-        for raster, target in zip(rasters, targets, strict=True):
-            area = raster.window if region is None else _clipped(region, raster)
-            reader = _reader(raster, loaded)
-            write_probability(raster, reader, network, names, target, area, windows, dtype, shown)
+        for raster, target, area, each, key in zip(rasters, targets, areas, windows, keys, strict=True):
+            if _made_by(target) != key:
+                reader = _reader(raster, loaded)
+                write_probability(raster, reader, network, names, target, area, each, dtype, shown, key)
     return Path(out)
 
 
@@ -107,37 +123,71 @@ def write_probability(
     windows: Windows,
     dtype: DType,
     progress: Progress,
+    key: str = "",
 ) -> None:
-    """Write what a network says about an area of a raster as a GeoTIFF on the raster's grid, a band per name.
+    """Write what a network says about an area of a raster as a COG on the raster's grid, a band per name.
+
+    Strips that an earlier call with the same key has left are used; what is left of this one when it ends early is used by
+    the next.
+
+    Args:
+        raster: to predict.
+        read: gives its pixels as network input.
+        network: from windows to probabilities.
+        names: of the bands.
+        path: of the COG.
+        area: whole pixels; others are no-data.
+        windows: that the network sees.
+        dtype: of the file.
+        progress: counts windows.
+        key: names all that the values depend on.
 
     Raises:
         DiskFull: the file cannot be written; nothing new is left.
+        Cancelled: the user stopped it; what is done is kept beside the file.
     """
-    panels = _panels(area)
-    progress.begin(f"predicting {raster.name}", sum(windows.count(panel) for panel in panels), "windows")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as aside:
-        try:
-            with rasterio.open(aside, "w", **_profile(raster, len(names), dtype)) as dataset:
-                dataset.descriptions = tuple(names)
-                if dtype == "uint8":
-                    dataset.scales = (1 / STEPS,) * len(names)
-                for panel in panels:
-                    for window, values, known in blend(read, network, len(names), panel, windows, progress):
-                        dataset.write(_encode(values, known, dtype), window=window)
-            factors = [factor for factor in _OVERVIEWS if max(raster.width, raster.height) >= _TILE * factor]
-            with rasterio.open(aside, "r+") as dataset:
-                dataset.build_overviews(factors, Resampling.average)
-        except RasterioError as error:
-            free = shutil.disk_usage(path.parent).free
-            needed = raster.width * raster.height * len(names) * np.dtype(dtype).itemsize
-            raise DiskFull(
-                f"{path} could not be written ({error}). It needs at most {format_bytes(needed)} and "
-                f"{format_bytes(free)} are free. Make room, or choose another disk."
-            ) from error
+    panels = _panels(area)
+    parts = Parts(path, key or "unnamed", len(names), dtype)
+    left = [part for panel in panels if (part := parts.left(panel)) is not None]
+    total = sum(windows.count(panel) for panel in panels)
+    done = total - sum(windows.count(part) for part in left)
+    progress.begin(f"predicting {raster.name}", total, "windows", max(0, done))
+    try:
+        for panel in left:
+            _write_strips(parts, blend(read, network, len(names), panel, windows, progress), dtype)
+    except (DiskFull, RasterUnreadable):
+        parts.clear()
+        raise
+    try:
+        with new_cog(path, _profile(raster, names, dtype, key), overwrite=True) as dataset:
+            for window, values in parts.read():
+                dataset.write(values, window=window)
+    except DiskFull:
+        parts.clear()
+        raise
+    parts.clear()
 
 
-def target_paths(rasters: Sequence[Raster], out: Path, overwrite: bool, ending: str = "") -> list[Path]:
+def _write_strips(parts: Parts, strips: Iterator[tuple[Window, Values, Known]], dtype: DType) -> None:
+    """Bring strips to disk, each while the next one is computed."""
+    with ThreadPoolExecutor(1, "writing") as writer:
+        writing: Future[None] | None = None
+        for window, values, known in strips:
+            if writing is not None:
+                writing.result()
+            writing = writer.submit(parts.add, window, _encode(values, known, dtype))
+        if writing is not None:
+            writing.result()
+
+
+def target_paths(
+    rasters: Sequence[Raster],
+    out: Path,
+    overwrite: bool,
+    ending: str = "",
+    done: Callable[[int, Path], bool] = lambda place, path: False,
+) -> list[Path]:
     """Where to write one GeoTIFF for each raster: ``out``, or for several rasters files in that folder.
 
     Args:
@@ -145,6 +195,7 @@ def target_paths(rasters: Sequence[Raster], out: Path, overwrite: bool, ending: 
         out: file or folder.
         overwrite: files there may be replaced.
         ending: added to the names, before the suffix.
+        done: whether a file is there since the same work was done before, by the raster's place and the path.
 
     Raises:
         FileExists: a file is there already and ``overwrite`` is false, or it is one of the rasters.
@@ -160,8 +211,10 @@ def target_paths(rasters: Sequence[Raster], out: Path, overwrite: bool, ending: 
     sources = {path.resolve() for raster in rasters for path in raster.paths}
     taken = [
         target
-        for target in targets
-        if target.is_dir() or target.resolve() in sources or (target.exists() and not overwrite)
+        for place, target in enumerate(targets)
+        if target.is_dir()
+        or target.resolve() in sources
+        or (target.exists() and not overwrite and not done(place, target))
     ]
     if taken:
         raise FileExists(f"{taken[0]} exists already. Choose another name, or pass overwrite=True to replace a file.")
@@ -225,25 +278,43 @@ def _encode(values: NDArray[np.float32], known: NDArray[np.bool_], dtype: DType)
     return np.where(known, steps, np.uint8(NODATA))
 
 
-def _profile(raster: Raster, bands: int, dtype: DType) -> dict[str, Any]:
-    place = {} if raster.transform.is_identity else {"transform": raster.transform}
-    return place | {
-        "driver": "GTiff",
-        "crs": raster.crs,
-        "width": raster.width,
-        "height": raster.height,
-        "count": bands,
-        "dtype": dtype,
-        "nodata": NODATA if dtype == "uint8" else float("nan"),
-        "tiled": True,
-        "blockxsize": _TILE,
-        "blockysize": _TILE,
-        "compress": "deflate",
-        "predictor": 2 if dtype == "uint8" else 3,
-        "photometric": "MINISBLACK",
-        "interleave": "band",
-        "BIGTIFF": "IF_SAFER",
-    }
+def _profile(raster: Raster, names: Sequence[str], dtype: DType, key: str) -> CogProfile:
+    return CogProfile(
+        raster.width,
+        raster.height,
+        raster.transform,
+        raster.crs,
+        NODATA if dtype == "uint8" else float("nan"),
+        tuple(names),
+        dtype,
+        scale=1 / STEPS if dtype == "uint8" else 1.0,
+        tags={_TAG: key},
+        smooth=True,
+    )
+
+
+def _key(raster: Raster, area: Window, weights: str, windows: Windows, orientations: Orientations, dtype: DType) -> str:
+    """A name for everything that a file's values depend on."""
+    place = area.col_off, area.row_off, area.width, area.height
+    bands = [(band.path.name, band.number, band.name) for band in raster.bands]
+    parts = [_VERSION, weights, raster.fingerprint, bands, str(raster.nodata), place, windows.size, windows.overlap]
+    return hashlib.blake2b(json.dumps([*parts, orientations, dtype]).encode(), digest_size=16).hexdigest()
+
+
+def _made_by(path: Path) -> str | None:
+    """The key of the call that made a file; None where there is none, or it is none of ours."""
+    if not path.is_file():
+        return None
+    try:
+        with rasterio.open(path, driver="GTiff") as dataset:
+            return dataset.tags().get(_TAG)  # type: ignore[no-any-return]
+    except RasterioError:
+        return None
+
+
+def _window_for(area: Window) -> int:
+    large, small = _WINDOWS_PX
+    return large if max(area.width, area.height) > large else small
 
 
 def _clipped(region: Window, raster: Raster) -> Window:
