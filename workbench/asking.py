@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,8 @@ _AT_A_TIME = {"audit": PER_DRAW, "mistakes": PAGE, "diverse": PAGE}
 _USUAL = 50
 _SHORTLIST = 10_000
 _SUSPECT = 2 / 3
-_LIKELY = 10
-"""From how many times as many of the best tiles those to outline are chosen, before there is a map."""
+_LIKELY = 4
+"""From how many times as many of the best tiles those to outline are chosen."""
 _PER_OUTLINE = 2.0
 """How long an outline takes, against declaring a tile complete."""
 Told = tuple[NDArray[np.int64], Mapping[int, Remark]]
@@ -70,8 +71,9 @@ class Asking(Telling):
         - ``audit``: ten tiles drawn by chance, on disk before they are shown. The next ten are drawn when all of them are
           labelled; until then those that are left are shown again.
         - ``disagreement``: tiles of which the last U-Net's map and the scorer say the most different things.
-        - ``outline``: few tiles that stand for many, to outline all objects in and to declare complete; by the scorer, and
-          once there is a map, by where the U-Net is unsure. What is declared complete is not shown again.
+        - ``outline``: few tiles that stand for many, to outline all objects in and to declare complete: by turns where the
+          class is likely and what stands for the rest of the ground, or once there is a map, for where the U-Net is unsure.
+          What is declared complete is not shown again.
 
         Args:
             name: one of `state.QUEUES`.
@@ -228,23 +230,29 @@ class Asking(Telling):
         return numbers, said
 
     def _to_outline(self, asked: _Asked) -> Told:
-        """Tiles side by side: without a map those where the class is likely, then where the network is unsure."""
+        """Tiles side by side, by turns where the class is likely and what stands for the rest: all ground, or what is unsure.
+
+        What lies beside a class must be shown as well as the class: a network that saw nothing else finds it everywhere.
+        """
         areas = (self.places.pixels(place.raster, place.geometry, place.crs) for place in self.store.complete())
         done = self.places.covered(area for area in areas if area is not None)
         board = side_by_side(self.archive)
-        effort = None
-        if self.prediction is None:
-            ranking, audit, _ = self._judge(self._basis(asked.class_name, asked.scorer))
-            scores = np.where(board, ranking.scores, np.nan)
-            likely = most_similar(scores, _LIKELY * asked.count, taken=done)
-            worth = np.full(len(board), np.nan, np.float32)
-            worth[likely] = audit.chances(ranking)[likely]
-        else:
-            worth = tile_doubts(self.archive, rasters_of(self.prediction), asked.class_name)
-            worth[~board] = np.nan
+        ranking, audit, _ = self._judge(self._basis(asked.class_name, asked.scorer))
+        likely = most_similar(np.where(board, ranking.scores, np.nan), _LIKELY * asked.count, taken=done)
+        there = np.full(len(board), np.nan, np.float32)
+        there[likely] = audit.chances(ranking)[likely]
+        effort: NDArray[np.float64] = np.ones(len(board))
+        rest = np.ones(len(board), np.float32)
+        if self.prediction is not None:
+            rest = tile_doubts(self.archive, rasters_of(self.prediction), asked.class_name)
             effort = 1 + _PER_OUTLINE * tile_objects(self.archive, self.polygons, asked.class_name)
-        vectors_of = self.archive.examples_of
-        return most_telling(worth, asked.count, vectors_of=vectors_of, done=done, effort=effort), NO_REMARKS
+        rest[~board] = np.nan
+        halves = -(-asked.count // 2), asked.count // 2
+        first = most_telling(there, halves[0], vectors_of=self.archive.examples_of, done=done)
+        known = np.union1d(done, first)
+        then = most_telling(rest, halves[1], vectors_of=self.archive.examples_of, done=known, effort=effort)
+        turns = [each for pair in zip_longest(first.tolist(), then.tolist()) for each in pair if each is not None]
+        return np.array(turns, np.int64), NO_REMARKS
 
     def _hits_of(self, numbers: NDArray[np.int64], scorer: Scorer) -> Hits:
         """Tiles in an order that is not that of their scores."""
