@@ -241,11 +241,11 @@ class Asking(Telling):
         likely = most_similar(np.where(board, ranking.scores, np.nan), _LIKELY * asked.count, taken=done)
         there = np.full(len(board), np.nan, np.float32)
         there[likely] = audit.chances(ranking)[likely]
-        effort: NDArray[np.float64] = np.ones(len(board))
+        effort = np.ones(len(board))
         rest = np.ones(len(board), np.float32)
         if self.prediction is not None:
             rest = tile_doubts(self.archive, rasters_of(self.prediction), asked.class_name)
-            effort = 1 + _PER_OUTLINE * tile_objects(self.archive, self.polygons, asked.class_name)
+            effort += _PER_OUTLINE * tile_objects(self.archive, self.polygons, asked.class_name)
         rest[~board] = np.nan
         halves = -(-asked.count // 2), asked.count // 2
         first = most_telling(there, halves[0], vectors_of=self.archive.examples_of, done=done)
