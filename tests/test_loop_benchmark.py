@@ -23,7 +23,7 @@ from workbench.jobs import Progress
 from workbench.session import Session
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-WIDTH, HEIGHT = 512, 1024
+WIDTH, HEIGHT = 384, 768
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     for name in ("loop", "outlining", "polygons"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setattr("workbench.segmentation.loop.STEPS_PER_EPOCH", (15, 15))
+    monkeypatch.setattr("workbench.segmentation.loop.STEPS_PER_EPOCH", (7, 7))
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_good_proposals_enter_as_they_are_and_bad_ones_cost_an_outline_or_a_mark
     raster = session.archive.imagery[0]
     good = [affinity.scale(house, 0.9, 0.95) for house in houses[::3]]
     bad = [affinity.translate(house, 12, 9) for house in houses[1::3]]
-    nothing = [box(x, y, x + 15, y + 12) for x, y in ((60, 60), (200, 410))]
+    nothing = [box(x, y, x + 15, y + 12) for x, y in ((60, 60), (200, 340))]
     assert not any(shape.intersects(house) for shape in nothing for house in houses)
     session.set_state(polygons=on_ground(raster, np.array([*good, *bad, *nothing], object)))
     analyst = Analyst(session, houses, "house", "random")
@@ -115,33 +115,20 @@ def test_both_orders_are_judged_against_all_footprints(tmp_path: Path, imagery: 
 
     truth = tmp_path / "houses.gpkg"
     on_ground(open_imagery(imagery)[0], houses).to_file(truth)
-    given = [
-        "--imagery",
-        imagery,
-        "--truth",
-        truth,
-        "--class",
-        "house",
-        "--minutes",
-        8,
-        "--tile",
-        128,
-        "--retrain",
-        "4,8",
-    ]
-    quick = ["--encoder", "small", "--epochs", 3, "--seconds", 60, "--json", tmp_path / "figures.json"]
-    loop.main([str(each) for each in (*given, *quick, "--out", tmp_path / "out")])
+    given = f"--imagery {imagery} --truth {truth} --class house --minutes 5 --retrain 2,5 --tile 128"
+    quick = f"--encoder small --epochs 3 --out {tmp_path / 'out'} --json {tmp_path / 'figures.json'}"
+    loop.main([*given.split(), *quick.split()])
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert [(row["order"], row["minutes"]) for row in figures["rows"]] == [
-        (order, minutes) for order in ("workbench", "random") for minutes in (4, 8)
+        (order, minutes) for order in ("workbench", "random") for minutes in (2, 5)
     ]
     assert all(row["worked"] <= row["minutes"] for row in figures["rows"])
-    assert figures["all_footprints"]["iou"] > 0.8 and figures["rows"][1]["iou"] > 0.6
+    assert figures["all_footprints"]["iou"] > 0.7 and figures["rows"][1]["iou"] > 0.5
     assert figures["share"] == pytest.approx(figures["rows"][1]["iou"] / figures["all_footprints"]["iou"], abs=1e-3)
     # No ground kept aside was worked on: its first row lies below the last of the training ground.
     training, aside = (open_imagery(tmp_path / "out" / f"{name}.tif")[0] for name in ("training", "aside"))
     assert training.footprint().distance(aside.footprint()) > 0
-    assert figures["objects"]["training ground"] < len(houses) and figures["objects"]["kept aside"] > 10
+    assert figures["objects"]["training ground"] < len(houses) and figures["objects"]["kept aside"] > 5
 
 
 def test_minutes_needed_are_read_between_rows() -> None:
