@@ -217,7 +217,7 @@ def trained(session: Session, out: Path, given: argparse.Namespace, start: Path 
     """A network that has learned from what is labelled so far, for one or several budgets; None while that is too little."""
     side_m = given.tile * max(session.archive.imagery[0].pixel_size_m)
     # Chips are few: none is lost to a gap. Those that only touch share no pixel.
-    chips = session.export_chips(out / "chips", chip=given.tile, block_m=side_m, buffer_m=0)
+    chips = session.export_chips(out / "chips", chip=given.tile, block_m=side_m, buffer_m=0, test=0)
     try:
         run = train_unet(
             chips,
