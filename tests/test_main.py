@@ -94,3 +94,25 @@ def test_a_probability_map_is_outlined_with_right_angles(
     assert len(gpd.read_file(tmp_path / "roofs.gpkg").geometry[0].exterior.coords) == 5
     assert main([*given, str(tmp_path / "more.gpkg"), "--regular", "pool"]) == 2
     assert "regular='pool'" in capsys.readouterr().err
+
+
+def test_labels_edited_in_a_gis_are_shown_and_then_applied(
+    raster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive, labels, path = str(tmp_path / "archive"), str(tmp_path / "labels"), tmp_path / "labels.gpkg"
+    assert main(["build", str(raster), archive, "--tile", "64", "--encoder", "texture"]) == 0
+    assert main(["search", archive, "--labels", labels, "--tile", "3", "-k", "4", "--label", "roof"]) == 0
+    assert main(["export", archive, "--labels", labels, "--gis", str(path)]) == 0
+    frame = gpd.read_file(path, layer="labels")
+    frame.loc[1, "class"] = "pool"
+    frame.iloc[1:].to_file(path, layer="labels")
+    command = ["import-edits", archive, str(path), "--labels", labels]
+    capsys.readouterr()
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "labels.gpkg: 1 changed, 0 added, 1 removed, 2 as they were"
+    assert [line.split("\t")[0:4:2] for line in lines[1:]] == [["changed", "pool"], ["removed", "roof"]]
+    assert main([*command, "--apply"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "Edits of labels.gpkg applied: 1 changed, 1 removed"
+    assert main([*command, "--apply"]) == 2
+    assert "nothing to apply" in capsys.readouterr().err

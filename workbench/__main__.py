@@ -1,4 +1,4 @@
-"""The verbs in a terminal, python -m workbench build, import, search, class-map, export, train, predict, polygons, demo ..."""
+"""The verbs in a terminal: python -m workbench build, import, search, export, import-edits, train, predict, polygons, demo ..."""
 
 from __future__ import annotations
 
@@ -120,6 +120,21 @@ def _export(options: argparse.Namespace) -> None:
         from workbench.descriptors.embeddings.exporting import export_embeddings
 
         _say(f"wrote {export_embeddings(session.archive, options.embeddings, overwrite=options.overwrite)}")
+
+
+def _import_edits(options: argparse.Namespace) -> None:
+    from workbench.session import Session
+
+    session = Session(options.archive, options.labels)
+    edits = session.review_edits(options.edited, crs=options.crs)
+    _say(edits.words)
+    for kind, table in (("changed", edits.changed), ("added", edits.added), ("removed", edits.removed)):
+        ids = table["id"] if "id" in table else ["new"] * len(table)
+        places = table.geometry.representative_point().to_crs("EPSG:4326")
+        for label_id, name, value, at in zip(ids, table["class"], table["value"], places, strict=True):
+            _say(f"{kind}\t{label_id}\t{name}\t{value:+d}\t{at.x:.6f}\t{at.y:.6f}")
+    if options.apply:
+        _say(edits.apply(removed=not options.keep_removed, foreign=options.add_foreign))
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -312,6 +327,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_network_verbs(verbs: Any) -> None:
     """Train a U-Net, map with it, outline the map."""
+    edits = verbs.add_parser("import-edits", help="show what somebody changed in exported labels, and apply it")
+    edits.add_argument("archive", type=Path)
+    edits.add_argument("edited", type=Path, help="the file of export --gis, edited in a GIS")
+    edits.add_argument("--labels", type=Path, default=Path("labels"))
+    edits.add_argument("--crs", help="of the coordinates, where the file does not say it")
+    edits.add_argument("--apply", action="store_true", help="make the labels so [only show what would change]")
+    edits.add_argument("--keep-removed", action="store_true", help="do not take back labels missing in the file")
+    edits.add_argument("--add-foreign", action="store_true", help="also add outlines of unknown ids")
+    edits.set_defaults(run=_import_edits)
+
     train = verbs.add_parser("train", help="train a U-Net on chips")
     train.add_argument("chips", type=Path)
     train.add_argument("out", type=Path)

@@ -18,6 +18,7 @@ from workbench.descriptors.archive import Archive
 from workbench.errors import QueryInvalid, RasterChanged
 from workbench.jobs import Job, Progress
 from workbench.labels.checks import clean_name
+from workbench.labels.edits import Edits, review_edits
 from workbench.labels.export import Chips, export_chips
 from workbench.labels.fold import default_colour
 from workbench.labels.gis import ImportReport, export_gis, import_vectors
@@ -158,6 +159,18 @@ class Teaching(State):
             )
             self._labels_changed(report.words, class_name)
         return report
+
+    def review_edits(self, source: str | Path | gpd.GeoDataFrame, *, crs: str | None = None) -> Edits:
+        """What somebody changed in a file of `export_labels`, by the labels' ids; `Edits.apply` makes it so, as one undo.
+
+        See `labels.edits.review_edits`; nothing is changed here.
+        """
+
+        def applied(words: str) -> None:
+            with self._lock:
+                self._labels_changed(words)
+
+        return review_edits(source, self.archive.imagery, self.store, crs=crs, applied=applied)
 
     def export_labels(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the labels for a GIS, see `labels.gis.export_gis`."""

@@ -10,15 +10,13 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyogrio
-import pyproj
-import shapely
-from numpy.typing import NDArray
-from shapely.geometry import box
 
 from workbench.errors import LabelInvalid
 from workbench.files import atomic_write
-from workbench.imagery.rasters import Imagery, Raster
+from workbench.imagery.rasters import Imagery
+from workbench.labels.edits import stamp
 from workbench.labels.frames import labels_frame, places_frame
+from workbench.labels.placing import assign, mended
 from workbench.labels.store import LabelStore, Mark, Place
 from workbench.labels.styles import style_table
 from workbench.labels.vectors import extent, read_polygons
@@ -81,10 +79,10 @@ def import_vectors(
     """
     name, frame = read_polygons(source, layer, crs)
     classes = _classes(frame, name, class_name, class_column)
-    mended, repaired = _mended(frame, name)
-    raster_of, shapes = _assign(mended, imagery)
+    outlines, repaired = mended(frame, name)
+    raster_of, shapes = assign(outlines, imagery)
     if (raster_of < 0).all():
-        raise LabelInvalid(_nowhere(mended, imagery, name))
+        raise LabelInvalid(_nowhere(outlines, imagery, name))
     marks: dict[str, list[Place]] = {}
     for row in np.flatnonzero(raster_of >= 0):
         raster = imagery[raster_of[row]]
@@ -101,7 +99,8 @@ def import_vectors(
 def export_gis(store: LabelStore, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write the labels for a GIS: ``.gpkg`` (labels, complete areas, class colours), ``.geojson`` or ``.parquet``.
 
-    In the labels' own CRS where they share one, else in EPSG:4326; GeoJSON always in EPSG:4326 (RFC 7946).
+    Each label has its id and the time of the export, by which `edits.review_edits` knows it again. In the labels' own CRS
+    where they share one, else in EPSG:4326; GeoJSON always in EPSG:4326 (RFC 7946).
 
     Raises:
         LabelInvalid: another suffix, or no label has a place on earth.
@@ -118,6 +117,7 @@ def export_gis(store: LabelStore, path: str | Path, *, overwrite: bool = False) 
     systems = {place.crs for place in (*(label.place for label in labels), *areas)} - {None}
     crs = systems.pop() if len(systems) == 1 and suffix != ".geojson" else "EPSG:4326"
     frame, complete = labels_frame(labels, str(crs)), places_frame(areas, str(crs))
+    frame["exported"] = stamp(labels)
     if not len(frame) and not (len(complete) and suffix == ".gpkg"):
         raise LabelInvalid(
             "There is no label with a place on earth to write. Label something on georeferenced imagery."
@@ -158,60 +158,6 @@ def _classes(frame: gpd.GeoDataFrame, name: str, class_name: str | None, column:
             "Fill them in, or leave them out."
         )
     return [str(known) for known in frame[column]]
-
-
-def _mended(frame: gpd.GeoDataFrame, name: str) -> tuple[gpd.GeoSeries, int]:
-    """Valid polygons, and how many were not."""
-    shapes = np.asarray(shapely.force_2d(frame.geometry.to_numpy()))
-    bad = np.flatnonzero(~shapely.is_valid(shapes))
-    for row in bad:
-        shapes[row] = _polygons_of(shapely.make_valid(shapes[row]))
-    if any(shapes[row].is_empty for row in bad):
-        raise LabelInvalid(f"{name} has polygons without area. Take them out, or repair them.")
-    return gpd.GeoSeries(shapes, crs=frame.crs), len(bad)
-
-
-def _polygons_of(geometry: shapely.Geometry) -> shapely.Geometry:
-    """The polygons in a geometry of any kind."""
-    parts = [part for part in shapely.get_parts(shapely.get_parts(geometry)) if part.geom_type == "Polygon"]
-    return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
-
-
-def _assign(shapes: gpd.GeoSeries, imagery: Imagery) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
-    """For each polygon the raster that holds most of it (-1: none) and its outline in that raster's CRS."""
-    best = np.full(len(shapes), -1)
-    share = np.zeros(len(shapes))
-    chosen = np.array(shapes, dtype=object)
-    moved: dict[str, gpd.GeoSeries] = {}
-    for number, raster in enumerate(imagery):
-        if raster.crs is None:
-            continue
-        try:
-            if raster.crs not in moved:
-                moved[raster.crs] = shapes.to_crs(raster.crs)
-        except pyproj.exceptions.ProjError:
-            # A system of its own, which the file's cannot be related to: none of the polygons lies there.
-            continue
-        inside = _share_inside(moved[raster.crs], raster)
-        better = inside > share
-        best[better], share[better], chosen[better] = number, inside[better], np.asarray(moved[raster.crs])[better]
-    return best, chosen
-
-
-def _share_inside(shapes: gpd.GeoSeries, raster: Raster) -> NDArray[np.float64]:
-    """How much of each polygon lies on a raster, 0..1."""
-    inverse = ~raster.transform
-    share = np.zeros(len(shapes))
-    footprint = raster.footprint()
-    near = np.flatnonzero(shapely.intersects(shapely.box(*footprint.bounds), shapely.box(*shapes.bounds.to_numpy().T)))
-    if not len(near):
-        return share
-    to_pixels = (inverse.a, inverse.b, inverse.d, inverse.e, inverse.c, inverse.f)
-    pixels = shapes.iloc[near].affine_transform(to_pixels)
-    whole = np.asarray(pixels.area)
-    part = np.asarray(pixels.intersection(box(0, 0, raster.width, raster.height)).area)
-    share[near] = np.divide(part, whole, out=np.zeros(len(near)), where=whole > 0)
-    return share
 
 
 def _nowhere(shapes: gpd.GeoSeries, imagery: Imagery, name: str) -> str:
