@@ -47,7 +47,13 @@ def test_a_network_learns_what_is_easy(easy_chips: Chips, tmp_path: Path, monkey
     history = json.loads((run.folder / "history.json").read_text())
     assert history["best_epoch"] == run.best_epoch and len(history["epochs"]) == len(run.history)
     assert (run.folder / "curve.png").stat().st_size > 10_000
-    assert sorted(path.name for path in run.folder.iterdir()) == ["curve.png", "history.json", "model.safetensors"]
+    assert sorted(path.name for path in run.folder.iterdir()) == [
+        "curve.png",
+        "examples.png",
+        "history.json",
+        "model.safetensors",
+        "report.md",
+    ]
 
 
 def test_equal_seeds_give_equal_weights_and_the_model_says_what_it_is(easy_chips: Chips, tmp_path: Path):

@@ -8,8 +8,6 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -20,24 +18,14 @@ from shapely.geometry.base import BaseGeometry
 
 from workbench.demo.analyst import IGNORE, Search
 from workbench.descriptors.archive import Archive
-from workbench.files import atomic_write
 from workbench.imagery.rasters import Raster
 from workbench.imagery.render import Stretch, flatten, render
+from workbench.segmentation.figures import MISSED, RIGHT, WRONG, agreement, paint
 
-GOOD, BAD, QUERY = "#1a9850", "#d73027", "#2166ac"
+GOOD, BAD, QUERY = RIGHT, WRONG, MISSED
 _TRAIN, _TEST = "#2166ac", "#e08214"
-_DPI = 110
 _THUMB = 112
 _CROP = 1024
-
-
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG or JPEG, atomically."""
-    FigureCanvasAgg(figure)
-    with atomic_write(path) as aside:
-        options: dict[str, Any] = {"pil_kwargs": {"quality": 88}} if path.suffix == ".jpg" else {}
-        figure.savefig(aside, dpi=_DPI, bbox_inches="tight", facecolor="white", **options)
-    return path
 
 
 def picture_of(archive: Archive, window: Window, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -161,7 +149,7 @@ def result_sheet(
         if local.intersects(area):
             _draw(panels[2], local, window, colours.get(str(name), GOOD))
     panels[2].set(xlim=(0, size[1]), ylim=(size[0], 0))
-    panels[3].imshow(paint(picture, _agreement(truth, found), {1: GOOD, 2: BAD, 3: QUERY}))
+    panels[3].imshow(paint(picture, agreement(truth, found), {1: GOOD, 2: BAD, 3: QUERY}))
     names = ((GOOD, "found"), (BAD, "found, not there"), (QUERY, "missed"))
     panels[3].legend(
         handles=[Rectangle((0, 0), 1, 1, color=colour, label=name) for colour, name in names],
@@ -182,23 +170,6 @@ def busiest_window(truth: NDArray[np.uint8], top: int, size: int = _CROP) -> Win
             if count > most:
                 best, most = Window(col, top + row, part.shape[1], part.shape[0]), count
     return best
-
-
-def paint(picture: NDArray[np.uint8], values: NDArray[np.uint8], colours: dict[int, str]) -> NDArray[np.uint8]:
-    """Tint the pixels of each class; unknown ones (255) become grey."""
-    tinted = picture.astype(np.float32)
-    for value, colour in colours.items():
-        tinted[values == value] = 0.45 * tinted[values == value] + 0.55 * 255 * np.array(to_rgb(colour))
-    tinted[values == IGNORE] = 0.35 * tinted[values == IGNORE] + 0.65 * 128
-    return tinted.astype(np.uint8)
-
-
-def _agreement(truth: NDArray[np.uint8], found: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    known = (truth != IGNORE) & (found != IGNORE)
-    there, shown = known & (truth > 0), known & (found > 0)
-    return np.select([there & (truth == found), shown & (truth != found), there & (found == 0)], [1, 2, 3], 0).astype(
-        np.uint8
-    )
 
 
 def _labelled_pixels(mask: Raster) -> int:

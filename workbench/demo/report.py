@@ -17,6 +17,7 @@ from workbench.imagery.opening import open_imagery
 from workbench.imagery.rasters import Raster
 from workbench.imagery.render import Stretch
 from workbench.jobs import format_seconds
+from workbench.segmentation.figures import save_figure
 
 _STAGES = {
     "build": "index the imagery",
@@ -72,7 +73,7 @@ def _where(played: Played, folder: Path) -> str:
     archive, raster = played.archive, played.archive.imagery[0]
     known = _known_window(played)
     figure = pictures.overview(archive, played.train_rows, played.test_rows, known)
-    pictures.save_figure(figure, folder / "overview.jpg")
+    save_figure(figure, folder / "overview.jpg")
     x, y = raster.pixel_size_m
     width, _ = tile_size_m(raster, int(archive.tiles["size"][0]))
     left_out = f", {archive.without_data:,} left out for being over half no-data" if archive.without_data else ""
@@ -104,9 +105,9 @@ def _searched(played: Played, folder: Path) -> str:
     sections = []
     for searches in played.searches:
         name = f"search-{slug(searches[0].target.name)}.jpg"
-        pictures.save_figure(pictures.search_sheet(played.archive, searches[0]), folder / name)
+        save_figure(pictures.search_sheet(played.archive, searches[0]), folder / name)
         sections.append(_search_words(searches, name))
-    pictures.save_figure(pictures.precision_curves(played.searches), folder / "precision.png")
+    save_figure(pictures.precision_curves(played.searches), folder / "precision.png")
     rows = "\n".join(_search_row(searches) for searches in played.searches)
     return f"""## 2. Finding: click one, mark ten, again
 
@@ -148,7 +149,7 @@ def _taught(played: Played, folder: Path) -> str:
     assert chips is not None and run is not None
     colours = {known.id: known.colour for known in chips.classes}
     pairs = [_chip(chips.folder, chip, chips.stretch) for chip in chips.of("train")]
-    pictures.save_figure(
+    save_figure(
         pictures.chip_sheet(pairs, colours, {known.id: known.name for known in chips.classes}), folder / "chips.jpg"
     )
     shutil.copyfile(run.folder / "curve.png", folder / "curve.png")
@@ -186,7 +187,7 @@ def _mapped(played: Played, folder: Path) -> str:
     assert played.chips is not None
     colours = {known.name: known.colour for known in played.chips.classes}
     sheet = pictures.result_sheet(played.archive, window, truth[local], found, highest, played.polygons, colours)
-    pictures.save_figure(sheet, folder / "result.jpg")
+    save_figure(sheet, folder / "result.jpg")
     rows = "\n".join(
         f"| {name} | {_figure(result.iou[number])} | {_figure(result.precision[number])} | {_figure(result.recall[number])} |"
         for number, name in enumerate(played.unet_classes, 1)

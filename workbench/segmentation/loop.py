@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.optim.swa_utils import AveragedModel
@@ -20,10 +21,11 @@ from workbench.errors import TrainingFailed
 from workbench.jobs import Progress
 from workbench.segmentation.checkpoints import announce, load_checkpoint, save_checkpoint
 from workbench.segmentation.devices import Device, best_device
+from workbench.segmentation.figures import curve, save_figure
 from workbench.segmentation.interrupted import Progressed
 from workbench.segmentation.losses import segmentation_loss
 from workbench.segmentation.networks import EncoderUnet
-from workbench.segmentation.runs import MODEL, EpochRow, save_curve, save_history
+from workbench.segmentation.runs import CURVE, MODEL, EpochRow, save_history
 from workbench.segmentation.samples import Batch, Crops, Sample
 from workbench.segmentation.schedule import WARM_UP, Schedule
 from workbench.segmentation.scores import IGNORE, Scores, confusion, scores
@@ -49,7 +51,7 @@ def validate(network: nn.Module, samples: Sequence[Sample], classes: int, device
     network.eval()
     total, matrix = 0.0, np.zeros((classes + 1, classes + 1), np.int64)
     with torch.inference_mode():
-        for image, mask in _pieces(samples):
+        for _, image, mask in (piece for sample in samples for piece in _pieces(sample)):
             with device.autocast():
                 logits = network(image.to(device.name))
             labelled = int((mask != IGNORE).sum())
@@ -57,6 +59,18 @@ def validate(network: nn.Module, samples: Sequence[Sample], classes: int, device
             found = logits.argmax(dim=1).cpu().numpy().astype(np.uint8)
             matrix += confusion(found, mask.numpy(), classes)
     return total / max(1, int(matrix.sum())), scores(matrix)
+
+
+def find(network: nn.Module, sample: Sample, device: Device) -> NDArray[np.uint8]:
+    """The class that a network finds on each pixel of a chip, uint8 (rows, cols)."""
+    found = np.zeros_like(sample.mask)
+    with torch.inference_mode():
+        for part, image, _ in _pieces(sample):
+            with device.autocast():
+                logits = network(image.to(device.name))
+            rows, cols = found[part].shape
+            found[part] = logits[0].argmax(dim=0)[:rows, :cols].cpu().numpy()
+    return found
 
 
 @dataclass
@@ -125,7 +139,7 @@ class Loop:
                 now = self._progressed(waited)
                 save_checkpoint(self.folder, self.network, self.average, self.optimiser, now)
                 self.kept_at = time.monotonic()
-            save_curve(self.folder, self.rows, self.best, self.model.card.classes)
+            save_figure(curve(self.rows, self.best, self.model.card.classes), self.folder / CURVE)
             log.info("epoch %d: loss %.3f, IoU %.3f", row.epoch, row.val_loss, row.mean_iou)
             if on_epoch is not None:
                 on_epoch(row)
@@ -190,18 +204,16 @@ def _moving_average(average: Tensor, now: Tensor, steps: Tensor | int) -> Tensor
     return average + (now - average) * max(_AVERAGE, 3 / (3 + int(steps)))
 
 
-def _pieces(samples: Sequence[Sample]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Chips as batches of one, (1, bands, rows, cols) and (1, rows, cols), large ones in parts that fit in memory."""
-    for sample in samples:
-        rows, cols = sample.mask.shape
-        for row in range(0, rows, _PIECE):
-            for col in range(0, cols, _PIECE):
-                part = np.s_[..., row : row + _PIECE, col : col + _PIECE]
-                image = torch.from_numpy(sample.image[part].astype(np.float32))
-                mask = torch.from_numpy(sample.mask[part])
-                fill = (0, -mask.shape[1] % STRIDE, 0, -mask.shape[0] % STRIDE)
-                image = F.pad(image, fill)[None].contiguous(memory_format=torch.channels_last)
-                yield image, F.pad(mask, fill, value=IGNORE)[None]
+def _pieces(sample: Sample) -> Iterator[tuple[tuple[slice, slice], Tensor, Tensor]]:
+    """A chip in parts that fit in memory: rows and columns, and a batch of one, (1, bands, rows, cols) and (1, rows, cols)."""
+    for row in range(0, sample.mask.shape[0], _PIECE):
+        for col in range(0, sample.mask.shape[1], _PIECE):
+            part = slice(row, row + _PIECE), slice(col, col + _PIECE)
+            image = torch.from_numpy(sample.image[:, *part].astype(np.float32))
+            mask = torch.from_numpy(sample.mask[part])
+            fill = (0, -mask.shape[1] % STRIDE, 0, -mask.shape[0] % STRIDE)
+            image = F.pad(image, fill)[None].contiguous(memory_format=torch.channels_last)
+            yield part, image, F.pad(mask, fill, value=IGNORE)[None]
 
 
 def _number(value: float) -> float | None:

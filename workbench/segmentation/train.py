@@ -20,7 +20,8 @@ from workbench.labels.chips import Chips, Split, open_chips
 from workbench.segmentation.devices import best_device
 from workbench.segmentation.interrupted import CHECKPOINT, Progressed, interrupted_runs, read_checkpoint
 from workbench.segmentation.loop import Loop
-from workbench.segmentation.runs import MODEL, EpochRow, Run
+from workbench.segmentation.report import judge, judge_test, write_report
+from workbench.segmentation.runs import MODEL, EpochRow, Run, save_history
 from workbench.segmentation.samples import Crops, fit_normalisation, load_samples, require_enough
 from workbench.segmentation.schedule import Schedule, Shape
 from workbench.segmentation.settings import Settings, difference
@@ -71,7 +72,7 @@ def train_unet(
 
     Args:
         chips: a folder of `export_chips`, or what it returned.
-        out: folder for model.safetensors, history.json and curve.png.
+        out: folder for model.safetensors, history.json, and report.md with its pictures.
         encoder: see `build_unet`; the one that archives are searched with, if not told otherwise.
         weights: of the encoder, see `build_unet`.
         start: a model to go on from with these chips, instead of an encoder: after corrections, or after many masks that are
@@ -122,7 +123,7 @@ def train_unet(
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with held(folder), shown_progress(progress) as shown:
-            return _train(training_loop, patience, reached, shown, on_epoch)
+            return _train(training_loop, chips, patience, reached, shown, on_epoch)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -185,6 +186,7 @@ def _prepared(chips: Chips, settings: Settings, record: Mapping[str, Any], folde
 
 def _train(
     loop: Loop,
+    chips: Chips,
     patience: int,
     reached: Progressed | None,
     progress: Progress,
@@ -198,8 +200,24 @@ def _train(
     finally:
         if not loop.rows:  # there is nothing to go on with, and whoever started it was told why
             checkpoint.unlink(missing_ok=True)
+    run = _judged(loop, chips)
     checkpoint.unlink()
-    return Run(loop.folder, loop.folder / MODEL, loop.rows, loop.best, loop.model.card.classes)
+    return run
+
+
+def _judged(loop: Loop, chips: Chips) -> Run:
+    """Score the best network, on the test chips only now, and write what came of it all."""
+    model, card = load_model(loop.folder / MODEL), loop.model.card
+    validation, judged = judge(model, loop.validation)
+    test = judge_test(model, chips)
+    run = Run(loop.folder, loop.folder / MODEL, loop.rows, loop.best, card.classes, validation, test)
+    save_history(run.folder, run.history, run.best_epoch, validation=validation, test=test)
+    knows = getattr(loop.model.network, "pretrained", False)
+    begun = f"what the encoder {card.encoder} knows" if knows else f"random weights of {card.encoder}"
+    if loop.settings["start"]:
+        begun = f"the model {loop.settings['start']}"
+    write_report(run, model, chips, judged, begun)
+    return run
 
 
 def _reached(folder: Path, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Progressed | None:
