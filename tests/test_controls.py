@@ -16,6 +16,8 @@ from workbench.descriptors.build import build_archive
 from workbench.errors import Busy, FileExists, LabelInvalid, PathRefused, QueryInvalid, TrainingRefused
 from workbench.jobs import Progress
 from workbench.labels.fold import LabelClass
+from workbench.segmentation.runs import EpochRow
+from workbench.segmentation.train import train_unet
 from workbench.segmentation.unet import Model, ModelCard, Normalisation, build_unet, save_model
 from workbench.session import STRETCHES, TOOLS, Session
 
@@ -239,3 +241,36 @@ def test_training_goes_on_from_the_last_network_and_needs_one(session: Session, 
     job = session.train_here(chip=64, minutes=1, epochs=1, go_on=True)
     job.wait(60)
     assert "The model to start from knows boat" in session.status, "it began with that model"
+
+
+class Killed(BaseException):
+    """Nothing that a program catches."""
+
+
+def test_a_session_names_a_training_that_died_and_goes_on_with_it(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.segmentation.loop.STEPS_PER_EPOCH", (2, 2))
+    assert session.resumable == {}
+    with pytest.raises(QueryInvalid, match="No training beside these labels was interrupted"):
+        session.resume_here(batch=2)
+    session.label(range(0, 162, 9), "roof")
+    for raster in session.archive.imagery:
+        session.declare_complete(raster.footprint(crs="EPSG:4326"))
+    run = tmp_path / "runs/20300101-120000"
+    chips = session.export_chips(run / "chips", chip=64)
+
+    def dying(row: EpochRow) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        train_unet(chips, run / "unet", encoder="small", epochs=3, batch=4, crop=64, on_epoch=dying)
+    again = Session(session.archive, tmp_path / "labels", by="me", resume=True)
+    assert f"The training in {run / 'unet'} stopped after epoch 1 of at most 3" in again.status and not again.alarm
+    assert "resume_training(" in again.status and "Train menu" in again.status
+    assert again.resumable == {"words": "runs/20300101-120000/unet stopped after epoch 1 of at most 3", "batch": 4}
+    model = again.resume_here(batch=2, map_after=False).result(300)
+    assert model == run / "unet/model.safetensors" and again.model == model
+    assert [row["epoch"] for row in again.curve] == [1, 2, 3]
+    assert again.resumable == {} and "report.md" in again.status
+    again.close()

@@ -206,6 +206,28 @@ class Controls(Teaching):
             start=self.model if go_on else None,
         )
 
+    @property
+    def resumable(self) -> dict[str, Any]:
+        """The latest interrupted training: ``words``, how far it came, and its ``batch``; empty without one."""
+        if not self.interrupted:
+            return {}
+        run = self.interrupted[0]
+        name = run.folder.relative_to(self._home) if run.folder.is_relative_to(self._home) else run.folder
+        return {"words": f"{name} stopped {run.reached.words}", "batch": int(run.reached.settings["batch"])}
+
+    def resume_here(self, *, batch: int, map_after: bool = True) -> Job[Path]:
+        """Go on with the latest interrupted training beside the labels, and map all imagery then; see `resume_training`.
+
+        Raises:
+            QueryInvalid: none was interrupted.
+            Busy: another job is running.
+        """
+        if not self.interrupted:
+            raise QueryInvalid("No training beside these labels was interrupted. Train a U-Net from the start.")
+        folder = self.interrupted[0].folder
+        out = self._map_of(folder.parent)
+        return self.resume_training(folder, batch=batch, predict_to=out if map_after and not out.exists() else None)
+
     def map_here(self) -> Job[Path]:
         """Map all imagery with the last U-Net, in a new folder beside the labels; see `predict`."""
         if self.model is None:

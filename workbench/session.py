@@ -65,8 +65,10 @@ class Session(Scorers, Reviewing, Comparing):
         store = labels if isinstance(labels, LabelStore) else LabelStore(labels, by=by)
         kept = state_path(store.folder, store.by) if resume else None
         super().__init__(archive, store, kept)
+        self.look_for_interrupted()
         problems = " ".join((*archive.problems, *store.problems))
-        self.status, self.alarm = problems, bool(problems)
+        stopped = f"{self.interrupted[0].words} The Train menu offers it too." if self.interrupted else ""
+        self.status, self.alarm = problems or stopped, bool(problems)
         state = None if kept is None else read_state(kept, archive)
         if state is not None:
             self._resume(state)

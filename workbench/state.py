@@ -23,6 +23,7 @@ from workbench.layers import HEAT, IMAGERY, LABELS, POLYGONS, PREDICTION
 from workbench.resume import Resumed, pack, write_state
 from workbench.search.index import Hits, Scorer
 from workbench.search.stopping import Estimate
+from workbench.segmentation.interrupted import Interrupted
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -90,6 +91,7 @@ class State(traitlets.HasTraits):
         progress: how far it is, in words; empty when none runs.
         fraction: of its stage that is done, 0 to 1; -1 when none runs.
         curve: a row per epoch of the running or last training: epoch, train_loss, val_loss, iou.
+        interrupted: trainings beside the labels that stopped before their end, the latest first.
         model: the last trained U-Net.
         prediction: the last probability raster, or folder of them.
         polygons: what was outlined in it.
@@ -122,6 +124,7 @@ class State(traitlets.HasTraits):
     progress = traitlets.Unicode()
     fraction = traitlets.Float(-1.0)
     curve: traitlets.List[dict[str, Any]] = traitlets.List()
+    interrupted: traitlets.List[Interrupted] = traitlets.List()
     model = traitlets.Instance(Path, allow_none=True)
     prediction = traitlets.Instance(Path, allow_none=True)
     polygons = traitlets.Instance(gpd.GeoDataFrame, allow_none=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,8 @@ from workbench.search.index import Hit, Hits
 from workbench.search.places import Places, tile_outline
 from workbench.search.query import raster_under
 from workbench.search.where import Where
+from workbench.segmentation.interrupted import interrupted_runs
+from workbench.segmentation.runs import Run
 from workbench.state import State
 
 log = logging.getLogger(__name__)
@@ -219,20 +221,62 @@ class Teaching(State):
             out: for the network.
             predict_to: for the probability map, a GeoTIFF or, for several rasters, a folder; None: no map.
             chip: side of a chip in pixels.
-            options: of `segmentation.train.train_unet`.
+            options: of `segmentation.train.train_unet`; the encoder is the archive's own where a U-Net can stand on it.
 
         Raises:
             Busy: another job is running.
         """
 
-        def work(progress: Progress) -> Path:
+        def begin(progress: Progress) -> Run:
             from workbench.segmentation.train import train_unet
+            from workbench.segmentation.unet import encoder_of
 
             self.set_state(curve=[])
             chips = self.export_chips(folder, chip=chip, progress=progress)
-            run = train_unet(chips, out, progress=progress, on_epoch=self._add_epoch, **options)
-            best = f"Trained: IoU {run.best.mean_iou:.2f} on chips kept aside (epoch {run.best_epoch})."
-            self.set_state(model=run.model, status=best)
+            if options.get("start") is None and "encoder" not in options:
+                options["encoder"], options["weights"] = encoder_of(self.archive)
+            return train_unet(chips, out, progress=progress, on_epoch=self._add_epoch, **options)
+
+        return self._train(begin, predict_to)
+
+    def resume_training(
+        self, folder: str | Path, *, batch: int | None = None, predict_to: str | Path | None = None
+    ) -> Job[Path]:
+        """Go on with an interrupted training in the background; see `segmentation.train.resume_training` and `train`.
+
+        Args:
+            folder: of the run.
+            batch: crops per step, where memory ran out a smaller one; None: as before.
+            predict_to: for the probability map; None: no map.
+
+        Raises:
+            Busy: another job is running.
+        """
+
+        def begin(progress: Progress) -> Run:
+            from workbench.segmentation.interrupted import read_checkpoint
+            from workbench.segmentation.train import resume_training
+
+            reached = read_checkpoint(Path(folder))
+            self.set_state(curve=[asdict(row) for row in reached.rows] if reached else [])
+            return resume_training(folder, batch=batch, progress=progress, on_epoch=self._add_epoch)
+
+        return self._train(begin, predict_to)
+
+    def look_for_interrupted(self) -> None:
+        """See which trainings in ``runs/`` beside the labels stopped before their end."""
+        self.set_state(interrupted=interrupted_runs(self.store.folder.absolute().parent / "runs"))
+
+    def _train(self, begin: Callable[[Progress], Run], predict_to: str | Path | None) -> Job[Path]:
+        def work(progress: Progress) -> Path:
+            try:
+                run = begin(progress)
+            finally:
+                self.look_for_interrupted()
+            scored, which = (run.test, "test chips") if run.test else (run.validation, "chips kept aside")
+            overlap = "no class" if scored.mean_iou is None else f"IoU {scored.mean_iou:.2f}"
+            said = f"Trained: {overlap} on {which} (epoch {run.best_epoch}); {run.report} tells more."
+            self.set_state(model=run.model, status=said)
             if predict_to is not None:
                 self._map(run.model, Path(predict_to), progress)
             return run.model

@@ -168,6 +168,8 @@ def test_training_begins_in_the_background_and_the_running_job_is_named(
     assert session.job.name == "training" and session.alarm, "there was nothing to train from"
     say(toolbar, do="train", chip=4, minutes=1, epochs=2, map_after=False, ask="a.2")
     assert "make no training" in sent[-1][0]["failed"]
+    say(toolbar, do="resume training", batch=4, map_after=False, ask="a.4")
+    assert "was interrupted" in sent[-1][0]["failed"] and toolbar.resumable == {}
     say(toolbar, do="map all imagery", ask="a.3")
     assert "no U-Net yet" in sent[-1][0]["failed"]
 
@@ -197,7 +199,16 @@ def test_P15_every_verb_that_fails_says_so_in_the_status_and_to_its_menu(
 
     verbs = ["use_tool", "choose_class", "add_class", "colour_class", "refine", "undo", "redo", "show_layer"]
     verbs += ["set_opacity", "show_stretch", "show_whole", "new_paths", "go_to", "search", "search_upload"]
-    verbs += ["show_queue", "go_on", "write_labels", "write_chips", "write_polygons", "train_here", "map_here"]
+    verbs += [
+        "show_queue",
+        "go_on",
+        "write_labels",
+        "write_chips",
+        "write_polygons",
+        "train_here",
+        "map_here",
+        "resume_here",
+    ]
     for verb in verbs:
         monkeypatch.setattr(type(session), verb, broken(getattr(type(session), verb)))
     fields: dict[str, dict[str, object]] = {
@@ -213,6 +224,7 @@ def test_P15_every_verb_that_fails_says_so_in_the_status_and_to_its_menu(
         "search by image": {"path": "a", "ask": "x"},
         "upload": {"ask": "x", "name": "a", "size": 1, "start": 0, "data": b"x"},
         "train": {"chip": 64, "minutes": 1, "epochs": 1, "map_after": True, "ask": "x"},
+        "resume training": {"batch": 8, "map_after": True, "ask": "x"},
         "map all imagery": {"ask": "x"},
     }
     asked = [(name, fields.get(name, {})) for name in toolbar.actions() if name != "export"]

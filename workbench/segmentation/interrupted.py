@@ -98,17 +98,17 @@ def interrupted_runs(folder: str | Path, levels: int = 2) -> list[Interrupted]:
 
     Those that still run are left out; of damaged ones the log speaks.
     """
-    paths = [path for depth in range(1, levels + 1) for path in Path(folder).glob("*/" * depth + CHECKPOINT)]
-    found = []
-    for path in sorted(paths, key=lambda each: each.stat().st_mtime, reverse=True):
+    found: list[tuple[float, Interrupted]] = []
+    for path in (path for depth in range(1, levels + 1) for path in Path(folder).glob("*/" * depth + CHECKPOINT)):
         try:
-            reached = read_checkpoint(path.parent)
+            reached = None if is_held(path.parent) else read_checkpoint(path.parent)
+            if reached is not None:
+                found.append((path.stat().st_mtime, Interrupted(path.parent, reached)))
         except TrainingRefused as error:
             log.warning("%s", error)
+        except FileNotFoundError:  # it has ended just now
             continue
-        if reached is not None and not is_held(path.parent):
-            found.append(Interrupted(path.parent, reached))
-    return found
+    return [run for _, run in sorted(found, key=lambda each: -each[0])]
 
 
 def damaged(path: Path, error: Exception) -> TrainingRefused:

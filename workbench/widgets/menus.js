@@ -217,7 +217,15 @@ function trainMenu(model, panels, asking, undo) {
   const note = make("div", { className: "wb-note" }, "The network, its chips and its map go to a new folder in runs/ beside the labels. Labelling goes on meanwhile.");
   train.form.insertBefore(note, train.form.children[2]);
   const map = makeForm(panels, "Map with the last network", "Map all imagery", [], () => asking.ask({ do: "map all imagery" }));
+  const batch = number("Crops a step", "", { min: "1", max: "64", step: "1" });
+  batch.label.title = "Fewer take less memory: halve them if that ran out";
+  const resume = makeForm(panels, "Go on with the training that stopped", "Go on", [batch.label], () =>
+    asking.ask({ do: "resume training", batch: Math.round(batch.input.valueAsNumber) || 0, map_after: after.checked }),
+  );
+  const stopped = make("div", { className: "wb-note" });
+  resume.form.insertBefore(stopped, resume.form.children[1]);
   train.form.dataset.form = "train";
+  resume.form.dataset.form = "resume";
   map.form.dataset.form = "map";
   const show = () => {
     const busy = model.get("job") ? `Wait for the end of: ${model.get("job")}` : "";
@@ -226,11 +234,17 @@ function trainMenu(model, panels, asking, undo) {
     train.act.title = busy || (labels ? "Train in the background" : "Label positive and negative places first");
     further.disabled = !network;
     again.title = network ? "Start from what the last network learned: quicker after a review" : "Train a network first";
+    const { words: which, batch: crops } = model.get("resumable");
+    resume.form.hidden = !which;
+    if (which && stopped.textContent !== which) batch.input.value = String(crops);
+    stopped.textContent = which ?? "";
+    resume.act.disabled = Boolean(busy);
+    resume.act.title = busy || "Go on in the background, with the settings it was started with";
     map.act.disabled = Boolean(busy) || !network;
     map.act.title = busy || (network ? "Map in the background" : "Train a network first");
   };
-  undo.push(follow(model, ["ready", "job"], show));
-  return makePanel("Train", "wb-train-menu", train.form, map.form);
+  undo.push(follow(model, ["ready", "job", "resumable"], show));
+  return makePanel("Train", "wb-train-menu", resume.form, train.form, map.form);
 }
 
 const LOOP = [

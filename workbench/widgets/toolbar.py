@@ -66,6 +66,7 @@ class Toolbar(View):
         stretches: those there are.
         training: chip, minutes and epochs to begin with.
         paths: where exports could go, as of the last ``suggest paths``.
+        resumable: the training that was interrupted: words, batch; empty without one.
         ready: what there is to write or run: labels, polygons, model.
         job: name of the running job; empty when none runs.
         limit: bytes that a chip may have.
@@ -89,6 +90,7 @@ class Toolbar(View):
     stretches = traitlets.List(list(STRETCHES)).tag(sync=True)
     training = traitlets.Dict().tag(sync=True)
     paths = traitlets.Dict().tag(sync=True)
+    resumable = traitlets.Dict().tag(sync=True)
     ready: traitlets.List[Any] = traitlets.List().tag(sync=True)
     job = traitlets.Unicode().tag(sync=True)
     limit = traitlets.Int(UPLOAD_BYTES).tag(sync=True)
@@ -107,6 +109,7 @@ class Toolbar(View):
         self.watch(self._show_queue_shown, "queue")
         self.watch(self._show_layers, "layers_version", "shown", "opacity", "stretch")
         self.watch(self._show_ready, "model", "polygons", "labels_version")
+        self.watch(lambda: setattr(self, "resumable", session.resumable), "interrupted")
         self.watch(lambda: setattr(self, "job", session.running), "running")
 
     def actions(self) -> Mapping[str, Callable[..., object]]:
@@ -131,6 +134,7 @@ class Toolbar(View):
             "upload": self._take_piece,
             "export": self._write,
             "train": self._train,
+            "resume training": self._resume_training,
             "map all imagery": self._map,
         }
 
@@ -172,6 +176,9 @@ class Toolbar(View):
     def _train(self, chip: int, minutes: float, epochs: int, map_after: bool, ask: str, go_on: bool = False) -> None:
         given: dict[str, Any] = {"chip": chip, "minutes": minutes, "epochs": epochs}
         self._answer(ask, lambda: self.session.train_here(**given, map_after=map_after, go_on=go_on))
+
+    def _resume_training(self, batch: int, map_after: bool, ask: str) -> None:
+        self._answer(ask, lambda: self.session.resume_here(batch=batch, map_after=map_after))
 
     def _map(self, ask: str) -> None:
         self._answer(ask, self.session.map_here)

@@ -59,11 +59,11 @@ class Workbench(ipywidgets.VBox):
         self.session = archive if isinstance(archive, Session) else self._begin(archive, labels, by)
         self._log = _keep_log(self.session.store.folder)
         if not self.session.class_name:
-            problems = self.session.status
+            said, alarm = self.session.status, self.session.alarm
             known = [each.name for each in self.session.classes]
             self.session.choose_class(next(iter([*classes, *known]), "target"))
-            if problems:
-                self.session.set_state(status=problems, alarm=True)
+            if said:
+                self.session.set_state(status=said, alarm=alarm)
         self.session.offer_classes(classes)
         self._theme = Theme()
         # The first to observe is the first to be told: a label shows on its card before anything else is drawn anew.
