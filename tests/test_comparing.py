@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from small_rasters import patchwork, write_raster
 
 from workbench.descriptors.build import build_archive
 from workbench.errors import QueryInvalid
+from workbench.imagery.opening import open_imagery
 from workbench.jobs import Progress
 from workbench.session import Session
 
@@ -72,3 +74,29 @@ def test_changes_like_those_labelled_come_first_and_the_dates_are_compared_once(
         if isinstance(like, str):  # what was marked wrong comes after all that changed as wanted
             assert max(order.index(place) for place in CHANGED) < order.index((384, 384))
     assert session._compared is compared
+
+
+@pytest.mark.parametrize(
+    ("folder", "before", "after"), [("naip", "2009", "2020"), ("naip", "2012", "2016"), ("landsat", "1985", "2020")]
+)
+def test_real_dates_of_a_place_are_compared_whatever_their_bands_grids_and_crs(
+    shared_data: Path, tmp_path: Path, folder: str, before: str, after: str
+) -> None:
+    imagery = open_imagery(shared_data / "timeseries" / folder)
+    archive = build_archive(imagery, tmp_path / "a", tile=64, encoder=MeanColour(), progress=Progress())
+    session = Session(archive, tmp_path / "labels")
+    hits = session.search_change(before, after, k=20, progress=Progress())
+    of_later = [position for position, raster in enumerate(imagery) if str(raster.date).startswith(after)]
+    assert len(hits) == 20 and {hit.tile.raster for hit in hits} == set(of_later)
+    scores = session._compared[1].scores if session._compared else np.empty(0)
+    assert np.isfinite(scores).all() and hits[0].score > 3 * np.median(scores)
+    assert np.asarray(Image.open(io.BytesIO(session.thumbnail(hits[0].number)))).std() > 5
+    session.label(hits[:3], "new ground")
+    session.label(hits[10:13], "new ground", value=-1)
+    again = session.search_change(
+        before, after, like="new ground", k=len(archive), one_per_object=False, progress=Progress()
+    )
+    ranks = {hit.number: hit.rank for hit in again}
+    as_wanted, otherwise = (np.mean([ranks[hit.number] for hit in part]) for part in (hits[:3], hits[10:13]))
+    assert as_wanted < otherwise
+    session.close()

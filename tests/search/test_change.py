@@ -123,3 +123,16 @@ def test_what_cannot_be_compared_is_refused_in_words(two: Archive, changes: Chan
     other = build_archive(tmp_path / "far" / "i", tmp_path / "t", tile=64, encoder="texture", progress=Progress())
     with pytest.raises(ArchiveMismatch, match="one encoder"):
         compare_dates(two, other, progress=Progress())
+
+
+def test_a_small_thing_that_came_is_found_where_whole_tiles_are_a_little_brighter_or_darker(tmp_path: Path) -> None:
+    came = {(128, 192), (448, 640), (832, 320)}
+    fields = np.random.default_rng(5).uniform(0.94, 1.06, (16, 16))
+    pixels = (ground() * np.kron(fields, np.ones((64, 64)))).clip(0, 255)
+    for row, col in came:
+        spot = pixels[:, row + 24 : row + 40, col + 24 : col + 40]
+        spot[:] = np.where(spot.mean() > 128, 30, 225)
+    later_pixels = pixels.astype(np.uint8)
+    archive = built(tmp_path, (FIRST, ground(), HALF_METRE), (LATER, later_pixels, HALF_METRE))
+    compared = compare_dates(archive, "2015", "2020", progress=Progress())
+    assert places(archive, compared.rank(k=3).numbers) == came

@@ -59,7 +59,14 @@ class AerialBody(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised RGB (batch, 3, rows, cols) to features (batch, 1280 + 192, rows / 32, cols / 32)."""
-        fine = self._fine(pixels) if self.training else in_pieces(self._fine, pixels, stride=8, halo=40)
+        return self.late(self.early(pixels))
+
+    def early(self, pixels: Tensor) -> Tensor:
+        """The features at an eighth of the resolution, (batch, 40, rows / 8, cols / 8)."""
+        return self._fine(pixels) if self.training else in_pieces(self._fine, pixels, stride=8, halo=40)
+
+    def late(self, fine: Tensor) -> Tensor:
+        """From those to the last ones."""
         middle = self.blocks[_FINE:-1](fine)
         last = self.bn2(self.conv_head(self.blocks[-1](middle)))
         return torch.cat([last, middle], dim=1)

@@ -96,6 +96,7 @@ class Block:
         col: raster column of its left edge.
         cell: raster pixels per cell.
         unreadable: windows that could not be read, with the reason.
+        stride: pixels as seen per cell.
     """
 
     pixels: NDArray[np.float32]
@@ -105,6 +106,7 @@ class Block:
     col: float
     cell: float
     unreadable: tuple[tuple[Window, str], ...]
+    stride: int
 
 
 def encode_window(raster: Raster, window: Window, scale: float, encoder: Encoder, stretch: Stretch) -> FeatureMap:
@@ -135,18 +137,24 @@ def read_block(raster: Raster, window: Window, scale: float, encoder: Encoder, s
     rows, cols = bottom - top + 2 * margin, right - left + 2 * margin
     seen = Window((left - margin) * cell, (top - margin) * cell, cols * cell, rows * cell)
     pixels, mask, unreadable = _read(raster, seen, (rows * encoder.stride, cols * encoder.stride), stretch)
-    return Block(pixels, mask, margin, top * cell, left * cell, cell, unreadable)
+    return Block(pixels, mask, margin, top * cell, left * cell, cell, unreadable, encoder.stride)
 
 
 def encode_block(block: Block, encoder: Encoder) -> FeatureMap:
     """The second half of `encode_window`: run the encoder, and leave out the context."""
-    height, width = block.mask.shape
-    rows, cols = height // encoder.stride, width // encoder.stride
-    inner = slice(block.margin, rows - block.margin), slice(block.margin, cols - block.margin)
-    cells = encoder.features(block.pixels)[:, *inner]
-    holes = block.mask.reshape(rows, encoder.stride, cols, encoder.stride).mean(axis=(1, 3))
+    return map_of(block, encoder.features(block.pixels))
+
+
+def map_of(block: Block, features: NDArray[np.float32]) -> FeatureMap:
+    """The features (raw, rows, cols) of a whole block, of any stride that divides the encoder's, without the context's."""
+    stride = block.mask.shape[0] // features.shape[1]
+    rows, cols = features.shape[1:]
+    context = block.margin * block.stride // stride
+    inner = slice(context, rows - context), slice(context, cols - context)
+    holes = block.mask.reshape(rows, stride, cols, stride).mean(axis=(1, 3))
     valid = (1 - holes[inner]).astype(np.float32)
-    return FeatureMap(np.ascontiguousarray(cells), valid, block.row, block.col, block.cell, block.unreadable)
+    cells = np.ascontiguousarray(features[:, *inner])
+    return FeatureMap(cells, valid, block.row, block.col, block.cell * stride / block.stride, block.unreadable)
 
 
 def encode_alone(pixels: NDArray[np.uint8], encoder: Encoder) -> NDArray[np.float32]:

@@ -88,6 +88,17 @@ class NetworkEncoder:
             cells = self._body(self._normalised(pixels))[0]
         return cells.float().cpu().numpy()  # type: ignore[no-any-return]
 
+    def features_and_early(self, pixels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """`features`, and those of the network's first layers (early, rows / 8, cols / 8 or so); None where it is one piece."""
+        body: Any = self._body
+        if not hasattr(body, "early"):
+            return self.features(pixels), None
+        torch.set_num_threads(cpu_threads())
+        with torch.inference_mode():
+            early = body.early(self._normalised(pixels))
+            cells = body.late(early)
+        return cells[0].float().cpu().numpy(), early[0].float().cpu().numpy()
+
     def _normalised(self, pixels: NDArray[np.float32]) -> torch.Tensor:
         """A block as the network wants it; strip by strip, since a copy of a whole block is a tenth of all memory."""
         batch = torch.empty((1, *pixels.shape), dtype=self._dtype, device=self._device)
@@ -122,7 +133,13 @@ class _Pieced(torch.nn.Module):
         self.fine, self.rest = torch.nn.Sequential(*layers[:fine]), torch.nn.Sequential(*layers[fine:])
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.rest(in_pieces(self.fine, pixels, stride=self._stride, halo=_HALO))  # type: ignore[no-any-return]
+        return self.late(self.early(pixels))
+
+    def early(self, pixels: torch.Tensor) -> torch.Tensor:
+        return in_pieces(self.fine, pixels, stride=self._stride, halo=_HALO)
+
+    def late(self, fine: torch.Tensor) -> torch.Tensor:
+        return self.rest(fine)  # type: ignore[no-any-return]
 
 
 def _resnet_body(network: Any) -> torch.nn.Module:

@@ -70,14 +70,26 @@ class Changes:
 
     @cached_property
     def scores(self) -> NDArray[np.float32]:
-        """How much each tile changed, float32 (m,), 0 and up."""
-        return np.linalg.norm(self.vectors, axis=1).astype(np.float32)
+        """How much each tile changed, float32 (m,), 0 and up.
+
+        Where two rasters share tiles enough it is the product of how much windows in a tile changed by descriptors and by early
+        features (`Usual.changes`), each beside the median tile: an object that came is lost in the mean of a tile, and
+        longer shadows change early features more than descriptors. Of fewer tiles it is the length of `vectors`.
+        """
+        found = np.linalg.norm(self.vectors, axis=1).astype(np.float32)
+        for flight in np.unique(self.pairs.flights):
+            mine = self.pairs.flights == flight
+            local = self.pairs.local[mine]
+            if np.count_nonzero(mine) >= ENOUGH and local.any():
+                found[mine] = (local / np.maximum(np.median(local, axis=0), 1e-9)).prod(axis=1)
+        return found
 
     @cached_property
     def features(self) -> NDArray[np.float32]:
         """What a scorer of changes learns from, unit length, float32 (m, 2 * dim): the change, and what is there now."""
-        typical = max(float(np.median(self.scores)), 1e-9)
-        change = self.vectors / np.maximum(self.scores, typical)[:, None]  # small changes point nowhere
+        lengths = np.linalg.norm(self.vectors, axis=1)
+        typical = max(float(np.median(lengths)), 1e-9)
+        change = self.vectors / np.maximum(lengths, typical)[:, None]  # small changes point nowhere
         now = self.archive.centring.apply(self.pairs.after)
         joined = np.concatenate([change, now], axis=1)
         return (joined / np.linalg.norm(joined, axis=1, keepdims=True)).astype(np.float32)

@@ -65,7 +65,8 @@ def fit_alignment(other: Raster, place: Raster, scale: float, stretches: tuple[S
         stretches: of ``other`` and of ``place``.
     """
     found = [
-        pair for pair in (_pair(other, place, window, scale, stretches) for window in _windows(other, place, scale))
+        pair
+        for pair in (_pair(other, place, window, scale, stretches) for window in sample_windows(other, place, scale))
     ]
     pairs = [pair for pair in found if pair is not None]
     shifts = [each for each in (_shift(*pair) for pair in pairs) if each is not None]
@@ -107,7 +108,8 @@ def _line(before: Floats, after: Floats) -> tuple[float, float]:
     return (gain, haze) if gain > 0 else (1.0, 0.0)
 
 
-def _windows(other: Raster, place: Raster, scale: float) -> list[Window]:
+def sample_windows(other: Raster, place: Raster, scale: float) -> list[Window]:
+    """At most nine windows of 512 pixels as seen, spread over what both rasters show, in pixels of ``place``."""
     both = overlap_window(other, place)
     if both is None:
         return []

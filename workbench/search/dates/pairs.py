@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from workbench.descriptors.archive import Archive
-from workbench.descriptors.dense import Block, FeatureMap, encode_block, read_block
+from workbench.descriptors.dense import Block, FeatureMap, read_block
 from workbench.errors import QueryInvalid
 from workbench.imagery.rasters import Raster
 from workbench.imagery.render import Stretch
 from workbench.jobs import Progress
-from workbench.search.dates.alignment import NONE, Alignment, fit_alignment
+from workbench.search.dates.alignment import NONE, Alignment, fit_alignment, sample_windows
+from workbench.search.dates.local import Seen, Usual, fit_usual, seen
 from workbench.search.dates.view import coarser, overlap_window, view_of
 
 _BLOCK = 1024
@@ -33,6 +34,7 @@ class Flights:
         place: position of the archive's raster.
         scale: pixels of that one per pixel as seen.
         aligned: how the two are made comparable.
+        usual: what differs everywhere between them; None where that was not asked for, or there is too little to tell.
     """
 
     other: Raster
@@ -40,6 +42,7 @@ class Flights:
     place: int
     scale: float
     aligned: Alignment
+    usual: Usual | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Pairs:
         after: the same of the later date.
         flights: which two rasters a tile was compared on, a place in ``seen``, (m,): light differs from one to the next.
         seen: every two rasters that meet.
+        local: how much the ground changed in windows smaller than the tile, see `Usual.changes`, float32 (m, 2); 0 where
+            the flights' ``usual`` is not known.
     """
 
     numbers: Ints
@@ -59,6 +64,7 @@ class Pairs:
     after: NDArray[np.float32]
     flights: Ints
     seen: tuple[Flights, ...]
+    local: NDArray[np.float32]
 
 
 def pool_pairs(
@@ -80,7 +86,7 @@ def pool_pairs(
         numbers: of the tiles, rising.
         others: rasters of the other date, each with its stretch.
         zoom: pixels seen per pixel of the archive's grid; more than 1 tells smaller things apart and costs its square.
-        align: find out shift and light of each pair of rasters and undo them.
+        align: find out shift and light of each pair of rasters and undo them, and what else differs everywhere.
         progress: counts blocks.
 
     Raises:
@@ -92,21 +98,21 @@ def pool_pairs(
     tasks = [(which, each, group) for which, each in enumerate(flights) for group in _blocks(archive, numbers, each)]
     progress.begin("comparing two dates", len(tasks), "blocks")
     dim = archive.manifest.dim
-    found = np.zeros((2, len(numbers), dim), np.float32)
+    found, local = np.zeros((2, len(numbers), dim), np.float32), np.zeros((len(numbers), 2), np.float32)
     best, flight = np.zeros(len(numbers)), np.full(len(numbers), -1, np.int64)
     for which, each, group in tasks:
         progress.check()
-        before, after, share = _described(archive, each, numbers[group])
+        before, after, share, changes = _described(archive, each, numbers[group])
         better = (share >= _LEAST_DATA) & (share > best[group] + 1e-6)
         better &= (np.abs(before).sum(axis=1) > 0) & np.isfinite(before).all(axis=1) & np.isfinite(after).all(axis=1)
         rows = group[better]
         found[0, rows], found[1, rows] = before[better], after[better]
-        best[rows], flight[rows] = share[better], which
+        best[rows], flight[rows], local[rows] = share[better], which, changes[better]
         progress.advance()
     kept = np.flatnonzero(flight >= 0)
     if not len(kept):
         raise QueryInvalid("No tile of one date is seen on the other. Check that both dates show the same place.")
-    return Pairs(numbers[kept], found[0, kept], found[1, kept], flight[kept], tuple(flights))
+    return Pairs(numbers[kept], found[0, kept], found[1, kept], flight[kept], tuple(flights), local[kept])
 
 
 def picture_before(archive: Archive, pairs: Pairs, number: int, pixels: int = 128) -> NDArray[np.uint8]:
@@ -139,8 +145,11 @@ def _flights(
                 continue
             scale = max(archive.manifest.rasters[place].scale, coarser(other, raster)) / zoom
             stretches = stretch, archive.stretch(place)
-            aligned = fit_alignment(other, raster, scale, stretches) if align else NONE
-            yield Flights(other, stretch, place, scale, aligned)
+            if not align:
+                yield Flights(other, stretch, place, scale, NONE)
+                continue
+            flights = Flights(other, stretch, place, scale, fit_alignment(other, raster, scale, stretches))
+            yield replace(flights, usual=_usual(archive, flights))
 
 
 def _blocks(archive: Archive, numbers: Ints, flights: Flights) -> Iterator[Ints]:
@@ -159,19 +168,39 @@ def _blocks(archive: Archive, numbers: Ints, flights: Flights) -> Iterator[Ints]
         yield mine[(keys == key).all(axis=1)]
 
 
+def _usual(archive: Archive, flights: Flights) -> Usual | None:
+    """What differs everywhere, by samples."""
+    raster = archive.imagery[flights.place]
+    windows = sample_windows(flights.other, raster, flights.scale)
+    sampled = (_both_dates(archive, flights, window) for window in windows)
+    return fit_usual([both for both in sampled if both[0].deep.valid.mean() > 0.5], archive.encoder)
+
+
+def _both_dates(archive: Archive, flights: Flights, window: Window) -> tuple[Seen, Seen]:
+    """A window as the encoder sees it on the other date and on the tiles' own."""
+    raster, encoder = archive.imagery[flights.place], archive.encoder
+    block = read_block(raster, window, flights.scale, encoder, archive.stretch(flights.place))
+    return seen(_other_date(archive, flights, block), encoder), seen(block, encoder)
+
+
 def _described(
     archive: Archive, flights: Flights, numbers: Ints
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Descriptors of tiles on the other date and on their own, each (m, dim), and how much of each the other date shows."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Tiles on both dates.
+
+    Returns:
+        descriptors on the other date and on their own, each (m, dim), how much of each tile the other date shows, (m,), and
+        how much windows in it changed, (m, 2).
+    """
     tiles, encoder = archive.tiles[numbers], archive.encoder
     row, col, size = (tiles[name].astype(np.int64) for name in ("row", "col", "size"))
     window = Window(col.min(), row.min(), int((col + size).max() - col.min()), int((row + size).max() - row.min()))
-    block = read_block(archive.imagery[flights.place], window, flights.scale, encoder, archive.stretch(flights.place))
-    before, share = _pooled(encode_block(_other_date(archive, flights, block), encoder), tiles)
-    if abs(flights.scale - archive.manifest.rasters[flights.place].scale) < 1e-9:
-        return encoder.finish(before), np.asarray(archive.raw[numbers], np.float32), share
-    after, _ = _pooled(encode_block(block, encoder), tiles)
-    return encoder.finish(before), encoder.finish(after), share
+    first, second = _both_dates(archive, flights, window)
+    (before, share), (after, _) = (_pooled(each.deep, tiles) for each in (first, second))
+    changes = np.zeros((len(tiles), 2), np.float32)
+    if flights.usual is not None:
+        changes = flights.usual.changes(first, second, encoder, tiles)
+    return encoder.finish(before), encoder.finish(after), share, changes
 
 
 def _other_date(archive: Archive, flights: Flights, block: Block) -> Block:
@@ -184,7 +213,7 @@ def _other_date(archive: Archive, flights: Flights, block: Block) -> Block:
     place = archive.imagery[flights.place]
     pixels, holes = view_of(flights.other, place, seen, (height, width), flights.stretch, flights.aligned.shift)
     lit = np.where(holes | block.mask, block.pixels, flights.aligned.lit(pixels))
-    return Block(lit, holes | block.mask, block.margin, block.row, block.col, block.cell, ())
+    return Block(lit, holes | block.mask, block.margin, block.row, block.col, block.cell, (), stride)
 
 
 def _pooled(features: FeatureMap, tiles: NDArray[np.void]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

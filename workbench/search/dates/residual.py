@@ -43,7 +43,7 @@ def residual(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray
     weights = np.ones(len(first))
     left = second - first
     for _ in range(_ROUNDS):
-        left = _left_over(first, second - first, weights)
+        left, _, _ = left_over(first, second - first, weights)
         squared = (left**2).sum(axis=1)
         weights = np.clip(_LOOSE * np.median(squared) / np.maximum(squared, 1e-12), 0, 1) ** 2
     return (left @ axes.T).astype(np.float32)
@@ -53,12 +53,14 @@ def _unit(values: Floats) -> Floats:
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-9)  # type: ignore[no-any-return]
 
 
-def _left_over(known: Floats, wanted: Floats, weights: Floats) -> Floats:
-    """What weighted ridge regression does not explain, (m, q)."""
+def left_over(known: Floats, wanted: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
+    """What weighted ridge regression does not explain, (m, q), its slopes (p, q), and its value where ``known`` is 0, (q,)."""
     share = weights / weights.sum()
-    known = known - share @ known
-    wanted = wanted - share @ wanted
-    weighted = known * share[:, None]
-    gram = weighted.T @ known
+    middle, mean = share @ known, share @ wanted
+    centred = known - middle
+    weighted = centred * share[:, None]
+    gram = weighted.T @ centred
     ridge = _RIDGE * np.trace(gram) / len(gram) + 1e-12
-    return wanted - known @ np.linalg.solve(gram + ridge * np.eye(len(gram)), weighted.T @ wanted)  # type: ignore[no-any-return]
+    slopes = np.linalg.solve(gram + ridge * np.eye(len(gram)), weighted.T @ (wanted - mean))
+    offset = mean - middle @ slopes
+    return wanted - known @ slopes - offset, slopes, offset
