@@ -108,13 +108,14 @@ class Teaching(State):
         """
         name = class_name or self.class_name
         with self._lock:
+            whole = not isinstance(what, BaseGeometry)
             if isinstance(what, BaseGeometry):
                 places = [self._outline_place(what, crs)]
             else:
                 places = self._tile_places(_numbers(what), name, value)
             if places:
                 self._define_offered()
-            said = self.store.add(places, name, value)
+            said = self.store.add(places, name, value, whole=whole)
             self._labels_changed(said, name)
         return said
 

@@ -215,6 +215,31 @@ def test_a_negative_of_one_class_says_nothing_of_the_others(
         export_chips(store, imagery, tmp_path / "none", classes=["pool"])
 
 
+def test_a_whole_tile_is_a_weak_mask_until_something_in_it_is_outlined(
+    tmp_path: Path, imagery: Imagery, store: LabelStore
+) -> None:
+    tiles = [box(0, 0, 64, 64), box(64, 0, 128, 64), box(128, 0, 192, 64)]
+    house = box(70, 10, 90, 30)
+    store.add(in_pixels(imagery, *tiles[:2]), "roof", whole=True)
+    store.add(in_pixels(imagery, tiles[2]), "garden", whole=True)
+    store.add(in_pixels(imagery, house, box(140, 10, 150, 20)), "roof")
+    chips = export_chips(store, imagery, tmp_path / "weak", chip=64, validation=0)
+    expected = np.full((64, 192), IGNORE, np.uint8)
+    expected[:, :64], expected[10:30, 70:90] = 1, 1
+    expected[:, 128:], expected[10:20, 140:150] = 2, 1  # outlines go over tiles, whatever their numbers
+    assert (mosaic(chips, 64, 192) == expected).all()
+    store.declare_complete(in_pixels(imagery, tiles[1]))
+    chips = export_chips(store, imagery, tmp_path / "complete", chip=64, validation=0)
+    expected[:, 64:128] = np.where(expected[:, 64:128] == 1, 1, 0)
+    assert (mosaic(chips, 64, 192) == expected).all()
+    coco = export_chips(store, imagery, tmp_path / "coco", chip=64, validation=0, layout="coco")
+    assert coco.pixels() == chips.pixels()
+    again = LabelStore(store.folder)
+    assert [label.whole for label in again.labels()] == [True, True, True, False, False]
+    assert again.add(in_pixels(imagery, tiles[0]), "roof").endswith('labelled "roof"')
+    assert not again.labels("roof")[-1].whole
+
+
 def test_chips_nobody_looked_at_are_not_written(tmp_path: Path, imagery: Imagery, store: LabelStore) -> None:
     store.add(in_pixels(imagery, box(0, 0, 10, 10)), "roof")
     store.add(in_pixels(imagery, box(200, 200, 210, 210)), "road")

@@ -23,7 +23,7 @@ def checked_mark(mark: Mark) -> Mark:
     if mark.value not in (-1, 0, 1):
         raise LabelInvalid(f"{mark.value!r} is no label value. Give 1 (it is there), -1 (it is not) or 0 (unlabel).")
     places = {place.key: place for place in map(checked_place, mark.places)}
-    return Mark(clean_name(mark.class_name, "A class name"), int(mark.value), tuple(places.values()))
+    return Mark(clean_name(mark.class_name, "A class name"), int(mark.value), tuple(places.values()), whole=mark.whole)
 
 
 def checked_place(place: Place) -> Place:

@@ -104,14 +104,20 @@ class Edits:
                 f"{len(lost):,} of the labels changed since {self.source} was looked through. Look through it again."
             )
         # What is taken back comes first: a new outline may be where an old one was.
-        back: dict[tuple[str, int], list[Place]] = {}
-        said: dict[tuple[str, int], list[Place]] = {}
+        back: dict[tuple[str, int, bool], list[Place]] = {}
+        said: dict[tuple[str, int, bool], list[Place]] = {}
         for label, name, value, place in chosen:
             if label is not None and (place is None or (label.class_name, label.place.key) != (name, place.key)):
-                back.setdefault((label.class_name, 0), []).append(label.place)
+                back.setdefault((label.class_name, 0, False), []).append(label.place)
             if place is not None:
-                said.setdefault((name, value), []).append(place)
-        marks = [Mark(name, value, tuple(places)) for group in (back, said) for (name, value), places in group.items()]
+                # A tile that was drawn anew is an outline from now on.
+                whole = label is not None and label.whole and label.place.key == place.key
+                said.setdefault((name, value, whole), []).append(place)
+        marks = [
+            Mark(name, value, tuple(places), whole=whole)
+            for group in (back, said)
+            for (name, value, whole), places in group.items()
+        ]
         self._store.add_marks(marks)
         done = ", ".join(f"{len(self._marks[kind]):,} {kind}" for kind in kinds if self._marks[kind])
         words = f"Edits of {self.source} applied: {done}"

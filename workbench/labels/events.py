@@ -60,12 +60,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Mark:
-    """Places that get the same value for one class: +1 it is there, -1 it is not, 0 takes either back."""
+    """Places that get the same value for one class: +1 it is there, -1 it is not, 0 takes either back.
+
+    ``whole``: the places are tiles that were marked as they are, so +1 says that it is somewhere in them.
+    """
 
     class_name: str
     value: int
     places: tuple[Place, ...]
     class_id: int = 0
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,9 @@ def encode(event: Event) -> bytes:
     }
     if event.kind == "label":
         value["marks"] = [
-            {"class": m.class_name, "id": m.class_id, "value": m.value, "places": _places_to_json(m.places)}
+            {"class": m.class_name, "id": m.class_id, "value": m.value}
+            | ({"whole": True} if m.whole else {})
+            | {"places": _places_to_json(m.places)}
             for m in event.marks
         ]
     elif event.kind == "class":
@@ -226,7 +232,8 @@ def _decode(line: bytes) -> Event:
 def _mark(value: dict[str, Any]) -> Mark:
     if value["value"] not in (-1, 0, 1):
         raise ValueError("a value is +1, -1 or 0")
-    return Mark(value["class"], value["value"], tuple(_place(place) for place in value["places"]), int(value["id"]))
+    places = tuple(_place(place) for place in value["places"])
+    return Mark(value["class"], value["value"], places, int(value["id"]), value.get("whole") is True)
 
 
 def _place(value: dict[str, Any]) -> Place:

@@ -49,9 +49,9 @@ def export_chips(
     """Cut every labelled place into chips with masks and divide them into training, validation and test.
 
     A mask is 255 where nobody looked, 0 in areas declared complete and where every class was marked as not there (whole
-    tiles: the hard negatives), and the number of the class where it was seen, be it an outline or a whole tile (a weak
-    mask). Chips that show nothing known are not written, nor are those the buffer
-    drops. The manifest comes last: a folder without one is no chips folder.
+    tiles: the hard negatives), and the number of the class where it was seen, be it an outline or, where a tile holds no
+    outline of it, the whole tile that was marked (a weak mask). Chips that show nothing known are not written, nor are
+    those the buffer drops. The manifest comes last: a folder without one is no chips folder.
 
     Args:
         store: the labels.

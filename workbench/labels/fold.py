@@ -44,7 +44,7 @@ class LabelClass:
 
 @dataclass(frozen=True)
 class Label:
-    """A class that somebody saw (+1) or did not see (-1) at a place."""
+    """A class that somebody saw (+1) or did not see (-1) at a place; ``whole``: a tile that was marked as it is."""
 
     id: str
     place: Place
@@ -52,6 +52,7 @@ class Label:
     value: int
     when: str
     by: str
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Fold:
             for place in mark.places:
                 label = self.labels.get((place.key, mark.class_name))
                 value, own = (0, True) if label is None else (label.value, label.id.startswith(f"{session}/"))
-                if value != mark.value or not own:
+                if value != mark.value or not own or (label is not None and label.whole != mark.whole):
                     return False
         return True
 
@@ -159,7 +160,7 @@ def labels_of(event: Event) -> Iterable[Label]:
         for place in mark.places:
             number += 1
             name = f"{event.session}/{event.sequence}/{number}"
-            yield Label(name, place, mark.class_name, mark.value, event.when, event.by)
+            yield Label(name, place, mark.class_name, mark.value, event.when, event.by, mark.whole)
 
 
 def find_conflicts(events: Iterable[Event]) -> tuple[Conflict, ...]:

@@ -50,13 +50,15 @@ class KnownGround:
 
     Attributes:
         raster: where they are.
-        positive: by number of the class, where it was seen.
+        positive: by number of the class, its outlines.
+        tiles: by number of the class, the whole tiles in which it was seen and that hold no outline of it.
         negative: for each class that has any label at all, where it was not seen.
         complete: where everything of every class is outlined.
     """
 
     raster: Raster
     positive: dict[int, _Layer]
+    tiles: dict[int, _Layer]
     negative: tuple[_Layer, ...]
     complete: _Layer
 
@@ -64,26 +66,28 @@ class KnownGround:
         """The mask of a window, and which of its pixels lie in a complete area, both (rows, cols).
 
         255 where nobody looked; 0 in complete areas and where every class was marked as not there; the number of the
-        class where it was seen, the higher one where two were. A pixel belongs to a geometry that holds its centre.
+        class where it was seen, the higher one where two were, outlines over whole tiles. A pixel belongs to a geometry
+        that holds its centre.
         """
         complete = self.complete.inside(window)
         background = complete.copy()
         if self.negative:
             background |= np.logical_and.reduce([layer.inside(window) for layer in self.negative])
         mask = np.where(background, 0, IGNORE).astype(np.uint8)
-        for number, layer in sorted(self.positive.items()):
-            mask[layer.inside(window)] = number
+        for layers in (self.tiles, self.positive):
+            for number, layer in sorted(layers.items()):
+                mask[layer.inside(window)] = number
         return mask, complete
 
     def objects(self, window: Window) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-        """The outlines seen in a window: class number, and the pixels of it that each holds, (rows, cols)."""
-        for number, layer in sorted(self.positive.items()):
+        """The outlines and tiles seen in a window: class number, and the pixels of it that each holds, (rows, cols)."""
+        for number, layer in (*sorted(self.tiles.items()), *sorted(self.positive.items())):
             for burned in layer.each(window):
                 yield number, burned
 
     def windows(self, chip: int, stride: int) -> list[Window]:
         """The windows of a regular grid from the top left corner that labels touch, row by row."""
-        layers = [*self.positive.values(), *self.negative, self.complete]
+        layers = [*self.positive.values(), *self.tiles.values(), *self.negative, self.complete]
         places = {
             place for layer in layers for shape in layer.geometries for place in self._around(shape, chip, stride)
         }
@@ -97,18 +101,19 @@ class KnownGround:
 
 
 def known_ground(
-    store: LabelStore, imagery: Imagery, classes: Sequence[LabelClass]
+    store: LabelStore, imagery: Imagery, classes: Sequence[LabelClass] | None = None
 ) -> tuple[list[KnownGround], list[str]]:
-    """The labels of some classes sorted by raster, and in words those that say less than was meant."""
+    """The labels of some classes (all when None) sorted by raster, and in words those that say less than was meant."""
+    classes = store.classes if classes is None else classes
     numbers = {known.name: known.id for known in classes}
     labels, areas = [label for label in store.labels() if label.class_name in numbers], store.complete()
     looked_for = sorted({numbers[label.class_name] for label in labels})
-    said: dict[str, dict[tuple[int, int], list[BaseGeometry]]] = defaultdict(lambda: defaultdict(list))
+    said: dict[str, dict[tuple[int, int, bool], list[BaseGeometry]]] = defaultdict(lambda: defaultdict(list))
     rasters = {raster.fingerprint: raster for raster in reversed(imagery)}
     lost = 0
     for place, key in [
-        *((label.place, (numbers[label.class_name], label.value)) for label in labels),
-        *((area, (0, 0)) for area in areas),
+        *((x.place, (numbers[x.class_name], x.value, x.whole and x.value > 0)) for x in labels),
+        *((area, (0, 0, False)) for area in areas),
     ]:
         try:
             geometry = place.in_pixels(rasters[place.raster])
@@ -118,11 +123,25 @@ def known_ground(
             said[place.raster][key].append(geometry)
     grounds = []
     for fingerprint, shapes in said.items():
-        positive = {number: _Layer(found) for (number, value), found in shapes.items() if value == 1}
-        negative = tuple(_Layer(shapes.get((number, -1), [])) for number in looked_for)
-        grounds.append(KnownGround(rasters[fingerprint], positive, negative, _Layer(shapes.get((0, 0), []))))
+        positive = {n: _Layer(found) for (n, value, whole), found in shapes.items() if value == 1 and not whole}
+        tiles = {
+            n: _Layer(_without_outlines(found, shapes.get((n, 1, False), [])))
+            for (n, _, whole), found in shapes.items()
+            if whole
+        }
+        negative = tuple(_Layer(shapes.get((number, -1, False), [])) for number in looked_for)
+        complete = _Layer(shapes.get((0, 0, False), []))
+        grounds.append(KnownGround(rasters[fingerprint], positive, tiles, negative, complete))
     words = [f"{lost:,} labels or areas lie on rasters that are not in this imagery."] if lost else []
     return grounds, words + _half_said(labels, {known.name for known in classes if known.id in looked_for})
+
+
+def _without_outlines(tiles: list[BaseGeometry], outlines: list[BaseGeometry]) -> list[BaseGeometry]:
+    """The tiles in which nothing of the class is outlined: where it is, the outline is what the mark meant."""
+    tile, outline = shapely.STRtree(outlines).query(tiles, predicate="intersects")
+    shared = shapely.area(shapely.intersection(np.array(tiles)[tile], np.array(outlines, object)[outline]))
+    outlined = set(tile[shared > 0].tolist())
+    return [shape for number, shape in enumerate(tiles) if number not in outlined]
 
 
 def _half_said(labels: Sequence[Label], looked_for: set[str]) -> list[str]:

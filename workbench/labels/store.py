@@ -63,10 +63,11 @@ class LabelStore:
         self._problems: tuple[str, ...] = ()
         self.reload()
 
-    def add(self, places: Iterable[Place], class_name: str, value: int = 1) -> str:
+    def add(self, places: Iterable[Place], class_name: str, value: int = 1, *, whole: bool = False) -> str:
         """Label places: +1 it is there, -1 it is not, 0 takes the label back; sets, never toggles.
 
-        A class of a new name is defined. Nothing is written when this session said the same before.
+        A class of a new name is defined. Nothing is written when this session said the same before. ``whole``: the places
+        are tiles marked as they are, not outlines: a mask of one is weak, and an outline in it says more.
 
         Returns:
             What was done, in words.
@@ -75,7 +76,7 @@ class LabelStore:
             LabelInvalid: no place, a geometry, value or name that cannot be used; nothing was changed.
             LabelNotSaved: it could not be written; nothing was changed.
         """
-        return self.add_marks([Mark(class_name, value, tuple(places))])
+        return self.add_marks([Mark(class_name, value, tuple(places), whole=whole)])
 
     def add_marks(self, marks: Sequence[Mark]) -> str:
         """Label places with several classes or values as one event and one undo; see `add`."""
