@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score
 from workbench.errors import QueryInvalid
 from workbench.search.refine import METHODS, refine
 from workbench.search.refinement.expansion import expand
+from workbench.search.refinement.learning import Lesson, crowding, learn, prepare
 from workbench.search.refinement.metric import fit_metric
 from workbench.search.refinement.mistakes import contradictions, likely_mistakes
 from workbench.search.refinement.picking import pick_unlike
@@ -113,6 +114,25 @@ def test_weak_negatives_keep_a_handful_of_positives_in_line() -> None:
     assert precision(vectors @ scorer.weights, truth) > precision(vectors @ mean, truth) - 0.02
     small = refine(positives, vectors[truth == 0][:2], vectors[:10])
     assert np.isfinite(small.weights).all()
+
+
+def test_marks_of_one_object_count_together_and_drown_no_other() -> None:
+    chance = np.random.default_rng(5)
+    vectors, groups = clusters(5)
+    one, other = vectors[groups == 0][0], vectors[groups == 1][0]
+    # Eight tiles that overlap show the same object; one tile shows another that is wanted as well.
+    copies = unit(np.repeat(one[None], 8, axis=0) + 0.04 * chance.normal(size=(8, 32)))
+    assert np.allclose(crowding(copies), 6, atol=2) and np.allclose(crowding(np.stack([one, other])), 1, atol=0.01)
+    pool = pool_of_vectors(vectors, one)
+    many = prepare(np.concatenate([copies, other[None]]), vectors[groups == 4][:3], pool)
+    few = prepare(np.stack([one, other]), vectors[groups == 4][:3], pool)
+    assert few.independent < many.independent < few.independent + 1.5 and many.marks == few.marks + 7
+
+    def share_of_other(lesson: Lesson) -> float:
+        weights = learn(lesson, c=1.0).weights
+        return float((weights @ other) / (weights @ one + weights @ other))
+
+    assert share_of_other(many) == pytest.approx(share_of_other(few), abs=0.1)
 
 
 def test_the_same_marks_give_the_same_scorer() -> None:

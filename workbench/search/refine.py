@@ -16,8 +16,8 @@ from workbench.search.refinement.pool import Pool, direction, pool_of_index, poo
 
 Method = Literal["auto", "nearest", "rocchio", "logistic", "spread"]
 METHODS: tuple[Method, ...] = ("auto", "nearest", "rocchio", "logistic", "spread")
-C = 3.0
-_PULLED = 20.0
+C = 8.0
+_PULLED = 10.0
 
 
 def refine(
@@ -38,9 +38,9 @@ def refine(
     - "rocchio": the examples pulled together (Rocchio 1971; see `refinement.pool.direction`).
     - "logistic": balanced logistic regression with random tiles as weak negatives: cheap, mostly right, they keep a handful
       of labels from turning the hyperplane any which way (the pseudo-negatives of Yan, Hauptmann & Jin 2003). Its metric
-      discounts what varies all over the archive. With m marks besides the first example the regression's direction counts
-      m^2 / (m^2 + 20), the examples pulled together the rest; a mark that all others contradict
-      counts less. What "auto" means from the second mark on.
+      discounts what varies all over the archive. With as much evidence as m marks that are unlike each other, besides the
+      first example, the regression's direction counts m^2 / (m^2 + 10), the examples pulled together the rest; a mark that
+      all others contradict counts less. What "auto" means from the second mark on.
     - "spread": the same, and the tiles that labels reach through the graph of neighbours count as likely positives: more is
       found of what is common, less of what is rare (see `refinement.learning.prepare`).
 
@@ -84,15 +84,14 @@ def refine(
     used = f"{_counted(positives, negatives)}, {lesson.random} random"
     if len(lesson.shares):
         used += f", {len(lesson.shares)} likely"
-    marks = len(positives) + len(negatives) - 1
-    regressed = regressed_share(marks)
+    regressed = regressed_share(lesson.independent - 1)
     pulled = expand(toward, pool.all)[0] * np.linalg.norm(learned.weights)
     weights = regressed * learned.weights + (1 - regressed) * pulled
     return Scorer(weights.astype(np.float32), learned.bias, f"logistic regression, {used}")
 
 
-def regressed_share(marks: int) -> float:
-    """How much the regression's direction counts against that of the examples pulled together, 0 to 1."""
+def regressed_share(marks: float) -> float:
+    """How much the regression's direction counts against that of the examples pulled together, 0 to 1, after some marks."""
     return marks**2 / (marks**2 + _PULLED)
 
 

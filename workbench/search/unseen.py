@@ -39,5 +39,5 @@ def own_part(
         return np.zeros(len(positives) + len(negatives))
     lesson = prepare(kinds, negatives.reshape(-1, dim), pool)
     fit = learn(lesson, c=C, trust=trust_in(lesson), left_out=True)
-    bent = regressed_share(len(marks) - 1) * (marks @ fit.weights + fit.bias - fit.left_out)
+    bent = regressed_share(lesson.independent - 1) * (marks @ fit.weights + fit.bias - fit.left_out)
     return np.concatenate([bent[: len(kinds)][place.ravel()[: len(positives)]], bent[len(kinds) :]])

@@ -17,6 +17,9 @@ _LIKELY_SHARE = 0.1
 _LIKELY_TRUST = 10.0
 _PUSH = 0.5
 _WEIGHT = 340.0
+_MARKED = 0.1
+_ALIKE = 10
+_CAUTION = 3
 _SAME = 1 - 1e-5
 
 
@@ -31,6 +34,7 @@ class Lesson:
         random: number of weak negatives.
         turned: samples in the archive's metric, float32 (n, dim).
         products: of all samples, float32 (n, n).
+        alike: of each mark, how many marks of its side say what it says, itself counted, float64 (marks,); see `crowding`.
     """
 
     positives: int
@@ -39,11 +43,17 @@ class Lesson:
     random: int
     turned: NDArray[np.float32]
     products: NDArray[np.float32]
+    alike: NDArray[np.float64]
 
     @property
     def marks(self) -> int:
         """Number of marks."""
         return self.positives + self.negatives
+
+    @property
+    def independent(self) -> float:
+        """How many marks there would be were none like another, up to their number."""
+        return float((1 / self.alike).sum())
 
 
 @dataclass(frozen=True)
@@ -84,16 +94,26 @@ def prepare(
         reached, shares = reached[:0], shares[:0]
     samples = np.concatenate([marks, reached, random])
     turned = fit_metric(pool.random).apply(samples)
-    return Lesson(len(positives), len(negatives), shares, len(random), turned, turned @ samples.T)
+    alike = np.concatenate([crowding(positives), crowding(negatives)])
+    return Lesson(len(positives), len(negatives), shares, len(random), turned, turned @ samples.T, alike)
 
 
-def learn(
-    lesson: Lesson, *, c: float = 3.0, trust: NDArray[np.float64] | None = None, left_out: bool = False
-) -> Learned:
+def crowding(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How many of some unit descriptors (n, dim) show what each shows, itself counted, 1 to n: the sum of cosines^10, (n,).
+
+    Tiles of one object that overlap have cosines near .9, others of a class about .6: ten of the former say little more
+    than three.
+    """
+    return np.maximum((np.maximum(vectors @ vectors.T, 0) ** _ALIKE).sum(axis=1), 1).astype(np.float64)
+
+
+def learn(lesson: Lesson, *, c: float, trust: NDArray[np.float64] | None = None, left_out: bool = False) -> Learned:
     """Fit a regression to the samples.
 
-    Both sides weigh the same. Weak negatives have half of the negative weight, all of it where nothing is marked negative;
-    likely positives together 10 / (10 + m^2) of the positive weight with m marks.
+    Both sides weigh the same. Marked negatives have a fifth of the negative weight, weak negatives the rest: what is marked
+    wrong is mostly almost right. Likely positives have together 10 / (10 + m^2) of the positive weight with m marks. Marks
+    that are alike share one mark's weight, and the less the positives say each, the less the samples weigh against the
+    regularisation: by the cube of the share that is independent.
 
     Args:
         lesson: the samples.
@@ -104,8 +124,10 @@ def learn(
     trust = np.ones(lesson.marks) if trust is None else trust
     likely, random = len(lesson.shares), lesson.random
     spent = _LIKELY_TRUST / (_LIKELY_TRUST + lesson.marks**2) if likely else 0.0
-    marked = 0.25 if lesson.negatives and random else 0.5 * (lesson.negatives > 0)
-    of_positives, of_negatives = trust[: lesson.positives], trust[lesson.positives :]
+    marked = _MARKED if lesson.negatives and random else 0.5 * (lesson.negatives > 0)
+    counted = trust / lesson.alike
+    of_positives, of_negatives = counted[: lesson.positives], counted[lesson.positives :]
+    strength = _WEIGHT * c * float((1 / lesson.alike[: lesson.positives]).mean()) ** _CAUTION
     weights = np.concatenate(
         [
             0.5 * (1 - spent) * of_positives / of_positives.sum(),
@@ -116,7 +138,7 @@ def learn(
     )
     wanted = np.zeros(len(weights), bool)
     wanted[: lesson.positives] = wanted[lesson.marks : lesson.marks + likely] = True
-    fit = fit_logistic(lesson.products, wanted, _WEIGHT * c * weights, lesson.marks if left_out else 0)
+    fit = fit_logistic(lesson.products, wanted, strength * weights, lesson.marks if left_out else 0)
     return Learned(fit.shares.astype(np.float32) @ lesson.turned, fit.bias, fit.left_out)
 
 

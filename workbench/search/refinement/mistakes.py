@@ -9,7 +9,7 @@ from workbench.errors import QueryInvalid
 from workbench.search.refinement.learning import Lesson, learn, prepare
 from workbench.search.refinement.pool import Pool, direction, pool_of_vectors
 
-_C = 1.0
+_C = 3.0
 _BENEFIT = 1.0  # of the doubt, in log odds
 _LEAST = 0.02
 _ENOUGH = 5
