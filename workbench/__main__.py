@@ -72,7 +72,7 @@ def _search(options: argparse.Namespace) -> None:
     if options.new_since and not options.scorer:
         raise WorkbenchError("Only a saved scorer lists what is new. Give --scorer NAME with --new-since.")
     if options.refine:
-        hits = session.refine(options.refine, k=options.k)
+        hits = session.refine(options.refine, k=options.k, method=options.method, small_tiles=options.small_tiles)
     elif options.scorer:
         hits = session.rank_by(options.scorer, k=options.k, new_since=options.new_since)
     else:
@@ -294,6 +294,10 @@ def _parser() -> argparse.ArgumentParser:
     example.add_argument("--image", type=Path)
     example.add_argument("--refine", metavar="CLASS", help="rank by the labels of a class")
     example.add_argument("--scorer", metavar="NAME", help="rank by a scorer that was saved, by name or file")
+    search.add_argument(
+        "--method", default="auto", help="with --refine: nearest, rocchio, logistic or spread [by the marks]"
+    )
+    search.add_argument("--small-tiles", action="store_true", help="the best smaller tile inside a tile speaks for it")
     search.add_argument("--new-since", metavar="DATE", help="with --scorer: only hits that were none before")
     search.add_argument("--save-scorer", metavar="NAME", help="save what ranked the hits beside the labels")
     search.add_argument("-k", type=int, default=20)

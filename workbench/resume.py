@@ -34,6 +34,9 @@ class Resumed:
         weights: of the scorer, likewise.
         bias: of the scorer.
         kind: of the scorer, in words.
+        within: whether small tiles speak for large ones by it.
+        method: how scorers are learned, by name.
+        small_tiles: whether the next scorers let small tiles speak for large ones.
         numbers: tiles of the hits, best first.
         scores: of the hits; empty when nothing ranked them.
         queue: that the hits are, by name; empty for all there are.
@@ -56,6 +59,9 @@ class Resumed:
     weights: str = ""
     bias: float = 0.0
     kind: str = ""
+    within: bool = False
+    method: str = ""
+    small_tiles: bool = False
     numbers: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     queue: str = ""
@@ -73,7 +79,7 @@ class Resumed:
 
     def scorer(self) -> Scorer | None:
         """What ranked the hits, or None before the first search."""
-        return Scorer(unpack(self.weights), self.bias, self.kind) if self.weights else None
+        return Scorer(unpack(self.weights), self.bias, self.kind, self.within) if self.weights else None
 
     def hits(self, archive: Archive) -> Hits:
         """The hits as they were."""

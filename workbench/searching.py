@@ -22,7 +22,8 @@ from workbench.labels.store import LabelStore
 from workbench.looking import Looking, ring_of
 from workbench.search.index import Hit, Hits, Index, Scorer
 from workbench.search.query import describe_file, describe_shape, tile_at
-from workbench.search.refine import refine
+from workbench.search.refine import METHODS, Method, refine
+from workbench.search.refinement.sizes import examples_within
 from workbench.search.where import Where
 from workbench.state import PAGE
 from workbench.tile_map import MOST_RANKED
@@ -121,6 +122,8 @@ class Searching(Looking):
         k: int = 50,
         where: Allowed | None = None,
         one_per_object: bool = False,
+        method: Method | None = None,
+        small_tiles: bool | None = None,
     ) -> Hits:
         """Rank the archive again by what was labelled positive and negative, and by the query.
 
@@ -131,11 +134,14 @@ class Searching(Looking):
             k: number of hits.
             where: tiles that may be hits: a `search.where.Where`, bool (n,) or their numbers; all when None.
             one_per_object: leave out tiles that show the same ground as a better hit.
+            method: how to learn, from now on; see `choose_scorer`. As before when None.
+            small_tiles: whether small tiles speak for large ones, from now on; see `choose_scorer`. As before when None.
 
         Raises:
-            QueryInvalid: there is neither a positive label nor a query.
+            QueryInvalid: there is neither a positive label nor a query, or the archive has no smaller tiles.
         """
         with self._lock:
+            self.choose_scorer(method, small_tiles)
             name = class_name or self.class_name
             scorer = self._learn(name)
             hits = self._rank(scorer, k, where, one_per_object)
@@ -143,6 +149,33 @@ class Searching(Looking):
             query = self.query if self._query_vector is not None else ""
             self._show_hits(scorer, hits, said, class_name=name, query=query)
         return hits
+
+    def choose_scorer(self, method: Method | None = None, small_tiles: bool | None = None) -> None:
+        """Say how scorers are learned from labels from now on; nothing is ranked again.
+
+        Args:
+            method: one of `search.refine.METHODS`; "auto" chooses by the marks there are. As before when None.
+            small_tiles: the best smaller tile inside a tile speaks for it where it scores higher, and large tiles teach by
+                the part that says the most: for objects that fill little of a tile. As before when None.
+
+        Raises:
+            QueryInvalid: there is no such method, or no smaller tiles.
+        """
+        if method is not None and method not in METHODS:
+            raise QueryInvalid(f"There is no scorer {str(method)[:40]!r}. Choose one of {', '.join(METHODS)}.")
+        if small_tiles and self.no_small_tiles:
+            raise QueryInvalid(self.no_small_tiles)
+        chosen = {"method": method, "small_tiles": small_tiles}
+        self.set_state(**{name: value for name, value in chosen.items() if value is not None})
+
+    @property
+    def no_small_tiles(self) -> str:
+        """Why small tiles cannot speak for large ones here, and what to do, in words; empty when they can."""
+        if len(self.archive.sizes) < 2:
+            return "All tiles have one size. Build an archive with several, such as tile=(64, 128)."
+        if len(self.archive) > MOST_RANKED:
+            return f"There are {len(self.archive):,} tiles; up to {MOST_RANKED:,} can be ranked by smaller ones. Leave it off."
+        return ""
 
     def browse(self, k: int = 50) -> Hits:
         """Show tiles spread over the whole archive, each page over all of it; nothing ranks them, so scores are NaN."""
@@ -171,8 +204,9 @@ class Searching(Looking):
         where: Allowed | None = None,
         one_per_object: bool = False,
     ) -> Hits:
-        scorer = Scorer(vector, kind="nearest neighbours of one example")
         with self._lock:
+            inner = ", or of the best smaller tile inside" if self.small_tiles else ""
+            scorer = Scorer(vector, kind=f"nearest neighbours of one example{inner}", within=self.small_tiles)
             hits = self._rank(scorer, k, where, one_per_object)
             self._query_vector = vector
             said = f"{len(hits)} hits like {words}.{self._notes(where)}"
@@ -213,8 +247,18 @@ class Searching(Looking):
     def _learn(self, class_name: str) -> Scorer:
         """A scorer of the labels of a class and of the query."""
         learned = frozenset(label.id for label in self.store.labels(class_name)) if class_name else frozenset()
-        positives, negatives = self._examples(class_name, 1), self._examples(class_name, -1)
-        scorer = refine(positives, negatives, self.index, query=self._query_vector)
+        (right, drawn_right), (wrong, drawn_wrong) = (self._labelled_places(class_name, value) for value in (1, -1))
+
+        def learned_from(right: list[int], wrong: list[int]) -> Scorer:
+            positives, negatives = self._described(right, drawn_right), self._described(wrong, drawn_wrong)
+            return refine(positives, negatives, self.index, query=self._query_vector, method=self.method)
+
+        scorer = learned_from(right, wrong)
+        if self.small_tiles:
+            places = np.array(right, np.int64), np.array(wrong, np.int64)
+            more, less = examples_within(self.archive, *places, self._scores(scorer))
+            scorer = learned_from([*right, *more.tolist()], [*wrong, *less.tolist()])
+            scorer = replace(scorer, kind=f"{scorer.kind}; the best smaller tile inside speaks for each", within=True)
         self._taught = scorer, learned
         return scorer
 

@@ -18,6 +18,7 @@ from workbench.reviewing import Reviewing
 from workbench.scorers import Scorers
 from workbench.search.index import Hits
 from workbench.search.query import tile_at
+from workbench.search.refine import METHODS
 from workbench.search.stopping import Estimate, Interval
 from workbench.state import OBJECT_QUEUES, PAGE, QUEUES, STRETCHES, TOOLS
 from workbench.teaching import Labelled, polygons_path
@@ -179,6 +180,9 @@ class Session(Scorers, Reviewing, Comparing):
         if state.stretch in STRETCHES:
             self.layers.set_stretch(state.stretch)
             values["stretch"] = state.stretch
+        if state.method in METHODS:
+            values["method"] = state.method
+        values["small_tiles"] = state.small_tiles and len(self.archive.sizes) > 1
         values["opacity"] = {int(number): share for number, share in state.opacity.items()}
         if state.model and Path(state.model).is_file():
             values["model"] = Path(state.model)

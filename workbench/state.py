@@ -22,6 +22,7 @@ from workbench.jobs import Job, Jobs, Progress
 from workbench.layers import HEAT, IMAGERY, LABELS, POLYGONS, PREDICTION
 from workbench.resume import Resumed, pack, write_state
 from workbench.search.index import Hits, Scorer
+from workbench.search.refine import METHODS
 from workbench.search.stopping import Estimate
 from workbench.segmentation.interrupted import Interrupted
 
@@ -55,7 +56,7 @@ NO_REMARKS: Mapping[int, Remark] = MappingProxyType({})
 STRETCHES = ("as searched", "2-98 %", "full range")
 # What is selected is kept with the rest, but an arrow key alone is not worth a file.
 _KEPT = {"query", "query_ring", "scorer", "hits", "page", "class_name", "map_view", "shown", "opacity", "stretch"}
-_KEPT |= {"model", "prediction", "queue", "remarks", "answers"}
+_KEPT |= {"model", "prediction", "queue", "remarks", "answers", "method", "small_tiles"}
 _PROGRESS_S = 0.2
 _OPACITY = {HEAT: 0.55, PREDICTION: 0.6}
 
@@ -65,6 +66,8 @@ class State(traitlets.HasTraits):
 
     Attributes:
         scorer: what ranks the archive now; None before the first search.
+        method: how a scorer is learned from labels, one of `search.refine.METHODS`.
+        small_tiles: whether the best smaller tile inside a tile speaks for it; see `search.refinement.sizes`.
         hits: the answer to it.
         engine: how the archive is searched, in words; empty before that is known.
         query: where the search started, in words.
@@ -98,6 +101,8 @@ class State(traitlets.HasTraits):
     """
 
     scorer = traitlets.Instance(Scorer, allow_none=True)
+    method = traitlets.Enum(METHODS, default_value=METHODS[0])
+    small_tiles = traitlets.Bool()
     hits = traitlets.Instance(Hits, args=())
     engine = traitlets.Unicode()
     query = traitlets.Unicode()
@@ -227,6 +232,9 @@ class State(traitlets.HasTraits):
             weights=pack(None if scorer is None else scorer.weights),
             bias=0.0 if scorer is None else float(scorer.bias),
             kind="" if scorer is None else scorer.kind,
+            within=scorer is not None and scorer.within,
+            method=self.method,
+            small_tiles=self.small_tiles,
             numbers=[hit.number for hit in self.hits],
             scores=[] if scorer is None else [hit.score for hit in self.hits],
             queue=self.queue,

@@ -13,7 +13,8 @@ from shapely.geometry import LineString, Point, Polygon, box
 from workbench.descriptors.archive import Archive
 from workbench.descriptors.tiles import GridTiles
 from workbench.errors import QueryInvalid, RasterRefused, RasterUnreadable
-from workbench.search.query import describe_file, describe_shape, extent_text, raster_under, tile_at, tiles_inside
+from workbench.search.areas import tiles_in_area
+from workbench.search.query import describe_file, describe_shape, extent_text, raster_under, tile_at
 
 
 @pytest.mark.parametrize("computed", [False, True])
@@ -79,6 +80,6 @@ def test_a_chip_in_a_file_looks_like_its_tile(archive: Archive, tmp_path: Path) 
 
 def test_tiles_inside_an_area_have_their_centre_there(archive: Archive) -> None:
     area = archive.imagery[2].from_pixels(box(0, 0, 100, 100), "EPSG:4326")
-    found = archive.tiles[tiles_inside(archive, area)]
+    found = archive.tiles[tiles_in_area(archive, area, "EPSG:4326")]
     centres = {(int(t["col"]) + int(t["size"]) // 2, int(t["row"]) + int(t["size"]) // 2) for t in found}
     assert set(found["raster"]) == {2} and centres == {(c, r) for c in (32, 64, 96) for r in (32, 64, 96)}

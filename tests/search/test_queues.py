@@ -16,7 +16,6 @@ from workbench.search.queues import (
     most_similar,
     most_uncertain,
     most_varied,
-    random_audit,
 )
 from workbench.search.refinement.mistakes import contradictions
 
@@ -41,7 +40,6 @@ def test_no_queue_offers_a_labelled_tile_or_one_without_score_or_one_twice(
         "similar": most_similar(scores, count, taken=taken),
         "uncertain": most_uncertain(scores, count, threshold=threshold, taken=taken),
         "varied": most_varied(scores, count, threshold=threshold, vectors_of=vectors.__getitem__, taken=taken),
-        "audit": random_audit(len(scores), count, seed=1, taken=taken, where=np.isfinite(scores)),
         "disagreement": disagreement(chances, np.full(len(scores), 0.5), count, taken=taken),
     }
     for name, numbers in queues.items():
@@ -96,15 +94,6 @@ def test_marks_that_all_others_contradict_come_first() -> None:
     assert most_doubtful(numbers, doubts, 0).tolist() == [] and len(most_doubtful(numbers, doubts)) == 3
     with pytest.raises(ShapeMismatch, match="contradicted has shape"):
         most_doubtful(numbers, doubts[:3])
-
-
-def test_an_audit_draws_every_unlabelled_tile_equally_often_and_the_same_by_seed() -> None:
-    drawn = np.bincount(np.concatenate([random_audit(20, 5, seed=seed, taken=[0, 1]) for seed in range(2000)]))
-    assert (drawn[:2] == 0).all()
-    expected = 2000 * 5 / 18
-    assert np.abs(drawn[2:] - expected).max() < 5 * np.sqrt(expected)
-    assert (random_audit(20, 5, seed=3) == random_audit(20, 5, seed=3)).all()
-    assert (random_audit(20, 5, seed=3) != random_audit(20, 5, seed=4)).any()
 
 
 def test_the_largest_disagreement_comes_first_and_tiles_the_network_has_not_seen_never() -> None:

@@ -28,7 +28,6 @@ from workbench.jobs import Progress
 from workbench.search import areas
 from workbench.search.areas import tiles_in_area
 from workbench.search.index import Index
-from workbench.search.query import tiles_inside
 from workbench.search.where import Where
 
 CRSS = ("EPSG:4326", "EPSG:32632", "EPSG:3857", "EPSG:3035", "EPSG:3413", None)
@@ -108,7 +107,6 @@ def test_an_area_holds_the_tiles_whose_centre_it_holds(
         fine_cells(patch, few)
         found = tiles_in_area(on_grid(places) if as_grid else places, area, crs)
     assert found.tolist() == looked_at(places, area, crs)
-    assert np.flatnonzero(tiles_inside(places, area, crs)).tolist() == found.tolist()
 
 
 def test_edges_that_are_straight_in_another_crs_are_bent_in_pixels(

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from widgets.conftest import say
 
+from workbench.search.refine import METHODS
 from workbench.session import QUEUES, Session
 from workbench.widgets.gallery import Gallery
 from workbench.widgets.status import StatusLine
-from workbench.widgets.toolbar import QUEUE_WORDS, Toolbar
+from workbench.widgets.toolbar import METHOD_WORDS, QUEUE_WORDS, Toolbar
 
 
 @pytest.fixture
@@ -58,6 +59,20 @@ def test_every_queue_can_be_chosen_once_there_is_what_it_is_made_from(
     assert toolbar.queue == "" and len(session.hits) == 162
     say(toolbar, do="queue", name="disagreement")
     assert session.alarm and session.status.startswith("queue: There is no map of a U-Net yet.")
+
+
+def test_every_way_to_rank_can_be_chosen_and_ranks_at_once(
+    session: Session, parts: tuple[Gallery, Toolbar, StatusLine]
+) -> None:
+    gallery, toolbar, _ = parts
+    assert [each["id"] for each in toolbar.methods] == list(METHODS) == list(METHOD_WORDS)
+    marked(session)
+    say(toolbar, do="method", method="rocchio", small_tiles=False)
+    assert toolbar.method == session.method == "rocchio" and "pulled together" in gallery.page["kind"]
+    assert "one size" in toolbar.no_small_tiles
+    say(toolbar, do="method", method="auto", small_tiles=True)
+    assert session.alarm and "Build an archive with several" in session.status
+    assert toolbar.method == "rocchio" and not toolbar.small_tiles
 
 
 def test_refine_on_either_part_keeps_the_queue(session: Session, parts: tuple[Gallery, Toolbar, StatusLine]) -> None:

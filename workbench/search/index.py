@@ -19,6 +19,7 @@ from workbench.search.choice import Name
 from workbench.search.engines.best import highest
 from workbench.search.graph import SMALL, Duplicates, Graph, build_graph, exact_graph, near_duplicates, read_graph
 from workbench.search.overlaps import SAME_OBJECT, apart
+from workbench.search.refinement.sizes import best_within
 from workbench.search.stored_lists import build_lists
 
 _UNIT = 1e-3
@@ -35,11 +36,13 @@ class Scorer:
         weights: float32 (dim,); a query's own descriptor gives the cosine.
         bias: added to every score.
         kind: how it came about, in words, as shown to the user.
+        within: whether the best smaller tile inside a tile speaks for it, where it scores higher; see `refinement.sizes`.
     """
 
     weights: NDArray[np.float32]
     bias: float = 0.0
     kind: str = "nearest neighbours"
+    within: bool = False
 
     @property
     def is_descriptor(self) -> bool:
@@ -154,8 +157,10 @@ class Index:
         """
         scorer = self._checked(query)
         if scorer.is_descriptor:
-            return self._answers.all_nearest(scorer.weights)
-        return self._answers.all_linear(scorer.weights, scorer.bias)
+            scores = self._answers.all_nearest(scorer.weights)
+        else:
+            scores = self._answers.all_linear(scorer.weights, scorer.bias)
+        return best_within(self.archive, scores)[0] if scorer.within else scores
 
     def search(
         self,
@@ -183,6 +188,9 @@ class Index:
         if k < 0:
             raise QueryInvalid(f"k is {k}; expected 0 or more hits.")
         scorer, count = self._checked(query), len(self.archive)
+        if scorer.within:
+            hits = self.top(self.scores(scorer), k, where, one_per_object=one_per_object)
+            return hits if scorer.is_descriptor else replace(hits, scored_by="linear")
         out = self._left_out(where)
         if out is not None:
             more = partial(self._search_without, scorer, out)

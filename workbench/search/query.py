@@ -16,7 +16,6 @@ from workbench.descriptors.tiles import tile_sizes
 from workbench.errors import QueryInvalid, RasterRefused
 from workbench.imagery.opening import read_image
 from workbench.imagery.rasters import transformer
-from workbench.search.areas import tiles_in_area
 
 
 def tile_at(
@@ -157,13 +156,6 @@ def place_of(archive: Archive, text: str) -> tuple[float, float]:
         f"{first:.10g}, {second:.10g} is outside the imagery, which covers {extent_text(archive)}. "
         f"Type the latitude first, such as {example}, or x and y in {_crs_name(own)}."
     )
-
-
-def tiles_inside(archive: Archive, area: BaseGeometry, crs: str | None = "EPSG:4326") -> NDArray[np.bool_]:
-    """Which tiles have their centre inside an area, (n,); see `areas.tiles_in_area`."""
-    inside = np.zeros(len(archive), bool)
-    inside[tiles_in_area(archive, area, crs)] = True
-    return inside
 
 
 def extent(archive: Archive) -> tuple[float, float, float, float] | None:

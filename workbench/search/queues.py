@@ -1,4 +1,4 @@
-"""What to look at next: queues of tiles by score, uncertainty, variety, contradiction or chance; never a labelled one twice.
+"""What to look at next: queues of tiles by score, uncertainty, variety, contradiction; never a labelled one twice.
 
 Every queue is a function of arrays, so that any scorer fits: scores of all tiles, float (n,), the higher the likelier. It
 returns tile numbers, int64 (at most ``count``,), in the order in which they should be shown; equal ones in the archive's
@@ -115,31 +115,6 @@ def most_doubtful(numbers: Numbers, contradicted: Floats, count: int | None = No
     numbers = np.asarray(numbers, np.int64)
     doubts = _same_length(contradicted, len(numbers), "contradicted", "labelled tiles")
     return numbers[likely_mistakes(doubts, None if count is None else _checked(count))]
-
-
-def random_audit(
-    tiles: int, count: int, *, seed: int, taken: Taken = (), where: NDArray[np.bool_] | None = None
-) -> Numbers:
-    """Unlabelled tiles drawn evenly from all, so that what no queue would show is seen too; in the order drawn.
-
-    For estimates use `audit.Audit`, which needs fewer marks for the same interval. One tile per object cannot be had
-    here: the first tile of an object would be drawn more often than others.
-
-    Args:
-        tiles: how many the archive has.
-        count: how many to draw.
-        seed: the same draw for the same seed and labels.
-        taken: labelled tiles.
-        where: which tiles may be drawn, bool (tiles,); all when None.
-
-    Raises:
-        QueryInvalid: ``count`` is negative.
-        ShapeMismatch: ``where`` is not as long as the archive.
-    """
-    even = np.random.default_rng(seed).random(tiles)
-    if where is not None:
-        even[~_same_length(where, tiles, "where", "tiles").astype(bool)] = np.nan
-    return _first(even, count, taken, None)
 
 
 def disagreement(

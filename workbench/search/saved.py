@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class SavedScorer:
         In another archive than its own, descriptors are centred midway between both archives' means: a mean holds the
         light, which should follow the new archive, and what there is to see, which should not (``benchmarks/scorers.py``
         compares the choices). The shortlist is made with the new archive's own centring, as its codes are; an archive of
-        codes only has no other.
+        codes only has no other, and a scorer by which small tiles speak for large ones keeps to it.
 
         Args:
             archive: to rank, or its index.
@@ -151,7 +151,7 @@ class SavedScorer:
         """The best ``k``, in the order of scores with the centring of both archives."""
         archive, own = index.archive, index.archive.centring
         mine = np.array_equal(own.mean, self.mean) and np.array_equal(own.scale, self.scale)
-        if mine or k <= 0 or not archive.has_descriptors:
+        if mine or k <= 0 or not archive.has_descriptors or self.scorer.within:
             return index.search(self.scorer, k, where)
         numbers = np.sort(index.search(self.scorer, max(_LEAST_SHORTLIST, _TIMES_K * k), where).numbers)
         both = self.midway(own)
@@ -179,7 +179,7 @@ def name_scorer(name: str, scorer: Scorer, archive: Archive, class_name: str = "
         raise QueryInvalid(f"{name[:40]!r} cannot name a scorer. Give 1 to {_MOST_CHARACTERS} printable characters.")
     centring, now = archive.centring, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     weights = np.asarray(scorer.weights, np.float32)
-    kept = Scorer(weights, float(scorer.bias), scorer.kind)
+    kept = replace(scorer, weights=weights, bias=float(scorer.bias))
     return SavedScorer(name, class_name, kept, origin_of(archive), centring.mean, centring.scale, now)
 
 
@@ -213,6 +213,7 @@ def save_scorer(saved: SavedScorer, path: str | Path, *, overwrite: bool = False
         "name": saved.name,
         "class_name": saved.class_name,
         "kind": saved.scorer.kind,
+        "within": saved.scorer.within,
         "bias": float(saved.scorer.bias),
         "made": saved.made,
         "origin": asdict(saved.origin),
@@ -290,16 +291,18 @@ def _assembled(about: dict[str, Any], vectors: Sequence[NDArray[np.float32]]) ->
     if not all(np.isfinite(each).all() for each in vectors) or not weights.any() or scale.min() <= 0:
         raise ValueError("its arrays hold values that no scorer has")
     told = [about[key] for key in ("name", "class_name", "kind", "made")]
-    bias, origin = about["bias"], Origin(**about["origin"])
+    bias, origin, within = about["bias"], Origin(**about["origin"]), about.get("within", False)
     numbers = (bias, origin.pixel_m)
     if not all(map(_is_text, [*told, origin.encoder, origin.weights_hash])) or not told[0]:
         raise ValueError("its names are not such as a scorer has")
     if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers) or origin.pixel_m <= 0:
         raise ValueError("its bias or its pixel is no number")
+    if type(within) is not bool:
+        raise ValueError("it does not say whether small tiles speak for large ones")
     if not isinstance(origin.preprocessing, dict):
         raise ValueError("its encoder's input is not described")
     name, class_name, kind, made = told
-    return SavedScorer(name, class_name, Scorer(weights, float(bias), kind), origin, mean, scale, made)
+    return SavedScorer(name, class_name, Scorer(weights, float(bias), kind, within), origin, mean, scale, made)
 
 
 def _is_text(value: object) -> bool:

@@ -9,6 +9,27 @@ function makeQueue(info, choose) {
   return { made, says, id: info.id };
 }
 
+/** How the ranking is learned from the marks: a choice, and whether small tiles speak for large ones. */
+function makeMethods(model, undo) {
+  const options = model.get("methods").map(({ id, name }) => make("option", { value: id }, name));
+  const choice = make("select", { className: "wb-method" }, ...options);
+  const small = make("input", { type: "checkbox", className: "wb-small-tiles" });
+  const learn = () => tell(model, { do: "method", method: choice.value, small_tiles: small.checked });
+  choice.addEventListener("change", learn);
+  small.addEventListener("change", learn);
+  const why = model.get("no_small_tiles");
+  const about = "For objects that fill little of a tile: the best smaller tile inside a tile speaks for it";
+  const box = make("label", { className: "wb-check", title: why || about }, small, "small tiles speak for large ones");
+  small.disabled = Boolean(why);
+  const show = () => {
+    choice.value = model.get("method");
+    small.checked = model.get("small_tiles");
+  };
+  undo.push(follow(model, ["method", "small_tiles"], show));
+  const line = make("div", { className: "wb-line wb-methods" }, make("label", {}, "Rank ", choice), box);
+  return [make("div", { className: "wb-heading" }, "How to rank by the marks"), line];
+}
+
 /** The button that opens the menu, which the key w opens as well. */
 function makeNext(model, panels, undo) {
   const title = "What to show next (w)";
@@ -32,7 +53,7 @@ function makeNext(model, panels, undo) {
   const reviewed = make("div", { className: "wb-heading" }, "Objects of the last map, to be reviewed");
   list.append(...queues.map(({ made }) => made));
   if (objects >= 0) queues[objects].made.before(reviewed);
-  const panel = makePanel("What to show next", "wb-next-menu", heading, list);
+  const panel = makePanel("What to show next", "wb-next-menu", heading, list, ...makeMethods(model, undo));
   panels.add(anchor, panel);
   const show = () => {
     const infos = model.get("queues");

@@ -42,6 +42,16 @@ QUEUE_WORDS = {
 }
 
 
+METHOD_WORDS = {
+    "auto": "chosen by the marks there are",
+    "nearest": "nearest to the first example",
+    "rocchio": "examples pulled together",
+    "logistic": "regression against the archive",
+    "spread": "regression, with what marks lead to",
+}
+"""How scorers are learned, by the names of `search.refine.METHODS`."""
+
+
 class Toolbar(View):
     """The controls.
 
@@ -59,6 +69,10 @@ class Toolbar(View):
         queues: id, name and what it shows, and why it cannot be shown (empty when it can), of all there is to mark next.
         queue: the id of what is shown; empty for all hits.
         reviewing: whether that are objects of the map.
+        methods: id and name of each way to learn a scorer.
+        method: the id of the one in use.
+        small_tiles: whether small tiles speak for large ones.
+        no_small_tiles: why they cannot; empty when they can.
         undo: whether there is something to take back.
         redo: whether there is something to say again.
         layers: number, name, whether shown, opacity of each layer there is.
@@ -83,6 +97,12 @@ class Toolbar(View):
     queues: traitlets.List[Any] = traitlets.List().tag(sync=True)
     queue = traitlets.Unicode().tag(sync=True)
     reviewing = traitlets.Bool().tag(sync=True)
+    methods: traitlets.List[Any] = traitlets.List([{"id": m, "name": n} for m, n in METHOD_WORDS.items()]).tag(
+        sync=True
+    )
+    method = traitlets.Unicode().tag(sync=True)
+    small_tiles = traitlets.Bool().tag(sync=True)
+    no_small_tiles = traitlets.Unicode().tag(sync=True)
     undo = traitlets.Bool().tag(sync=True)
     redo = traitlets.Bool().tag(sync=True)
     layers: traitlets.List[Any] = traitlets.List().tag(sync=True)
@@ -107,6 +127,8 @@ class Toolbar(View):
         self.watch(self._show_verbs, *_WATCHED)
         self.watch(self._show_queues, "scorer", "class_name", "labels_version", "prediction", "polygons")
         self.watch(self._show_queue_shown, "queue")
+        self.no_small_tiles = session.no_small_tiles
+        self.watch(self._show_method, "method", "small_tiles")
         self.watch(self._show_layers, "layers_version", "shown", "opacity", "stretch")
         self.watch(self._show_ready, "model", "polygons", "labels_version")
         self.watch(lambda: setattr(self, "resumable", session.resumable), "interrupted")
@@ -122,6 +144,7 @@ class Toolbar(View):
             "colour": session.colour_class,
             "refine": lambda: session.go_on(ON_SCREEN),
             "queue": self._show_queue,
+            "method": self._learn_by,
             "undo": session.undo,
             "redo": session.redo,
             "layer": session.show_layer,
@@ -143,6 +166,10 @@ class Toolbar(View):
             self.session.show_queue(name)
         else:
             self.session.show_ranked(ON_SCREEN)
+
+    def _learn_by(self, method: str, small_tiles: bool) -> None:
+        self.session.choose_scorer(method, small_tiles)
+        self.session.go_on(ON_SCREEN)
 
     def _go_to(self, text: str, ask: str) -> None:
         self._answer(ask, lambda: self.session.go_to(text))
@@ -216,6 +243,9 @@ class Toolbar(View):
             {"id": queue, "name": name, "says": says, "why": closed.get(queue, "")}
             for queue, (name, says) in QUEUE_WORDS.items()
         ]
+
+    def _show_method(self) -> None:
+        self.method, self.small_tiles = self.session.method, self.session.small_tiles
 
     def _show_layers(self) -> None:
         session = self.session

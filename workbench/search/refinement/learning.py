@@ -34,7 +34,7 @@ class Lesson:
         random: number of weak negatives.
         turned: samples in the archive's metric, float32 (n, dim).
         products: of all samples, float32 (n, n).
-        alike: of each mark, how many marks of its side say what it says, itself counted, float64 (marks,); see `crowding`.
+        alike: of each mark, how many marks show what it shows, itself counted, float64 (marks,); see `crowding`.
     """
 
     positives: int
@@ -94,7 +94,7 @@ def prepare(
         reached, shares = reached[:0], shares[:0]
     samples = np.concatenate([marks, reached, random])
     turned = fit_metric(pool.random).apply(samples)
-    alike = np.concatenate([crowding(positives), crowding(negatives)])
+    alike = crowding(marks)
     return Lesson(len(positives), len(negatives), shares, len(random), turned, turned @ samples.T, alike)
 
 
@@ -112,7 +112,7 @@ def learn(lesson: Lesson, *, c: float, trust: NDArray[np.float64] | None = None,
 
     Both sides weigh the same. Marked negatives have a fifth of the negative weight, weak negatives the rest: what is marked
     wrong is mostly almost right. Likely positives have together 10 / (10 + m^2) of the positive weight with m marks. Marks
-    that are alike share one mark's weight, and the less the positives say each, the less the samples weigh against the
+    that are alike, of whichever side, share one mark's weight, and the less the positives say each, the less the samples weigh against the
     regularisation: by the cube of the share that is independent.
 
     Args:
