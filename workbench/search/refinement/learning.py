@@ -112,8 +112,8 @@ def learn(lesson: Lesson, *, c: float, trust: NDArray[np.float64] | None = None,
 
     Both sides weigh the same. Marked negatives have a fifth of the negative weight, weak negatives the rest: what is marked
     wrong is mostly almost right. Likely positives have together 10 / (10 + m^2) of the positive weight with m marks. Marks
-    that are alike, of whichever side, share one mark's weight, and the less the positives say each, the less the samples weigh against the
-    regularisation: by the cube of the share that is independent.
+    that are alike, of whichever side, share one mark's weight; the less the positives say each, the less all samples weigh
+    against the regularisation: by the cube of the share that is independent.
 
     Args:
         lesson: the samples.
