@@ -391,7 +391,7 @@ class Reviewing(Asking):
         assert self.prediction is not None
         opened: list[Raster] = [raster for path in rasters_of(self.prediction) for raster in open_imagery(path)]
         maps = [map_of(raster, opened) for raster in self.archive.imagery]
-        grounds, _ = known_ground(self.store, self.archive.imagery)
+        grounds, _ = known_ground(self.store, self.archive.imagery, self.store.classes)
         number = next((each.id for each in self.store.classes if each.name == class_name), -1)
         return differences(grounds, self.archive.imagery, maps, number, class_name, most=k)
 
