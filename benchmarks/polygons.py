@@ -1,11 +1,12 @@
 """What polygons cost against their mask, and what regular ones save: IoU, objects, vertices and angles by true footprints.
 
     python benchmarks/polygons.py --raster ortho.tif --truth buildings.geojson --json polygons.json
-    python benchmarks/polygons.py --probability roofs.tif --truth buildings.geojson
+    python benchmarks/polygons.py --probability roofs.tif --truth buildings.geojson --rows 6400:7680
 
 With ``--raster``, the footprints are drawn on its grid and made what a network makes of them: blurred, so that corners are
 round and narrow gaps close, with wavy walls and some objects missing, from a seed. With ``--probability``, the map of a real
-network is outlined. Only the box around the footprints counts. ``iou_mask`` is that of the polygons, drawn again, with the
+network is outlined. Only the box around the footprints counts, and of it only ``--rows``, those that the network did not
+learn from. ``iou_mask`` is that of the polygons, drawn again, with the
 thresholded pixels without the parts and holes under ``--least`` pixels, which are left out on purpose; ``cost`` is what it
 lacks to 1.
 """
@@ -42,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse(arguments)
     grid = open_imagery(args.probability or args.raster)[0]
     truth = in_pixels(grid, read_polygons(args.truth)[1])
-    area = around(truth, grid)
+    if args.rows:
+        middle = shapely.get_y(shapely.centroid(truth))
+        truth = truth[(middle >= args.rows[0]) & (middle < args.rows[1])]
+    area = around(truth, grid, args.rows)
     with tempfile.TemporaryDirectory() as work:
         path = args.probability or made_probability(grid, truth, area, args, Path(work) / "probability.tif")
         rows = [measured(path, truth, area, args, regular) for regular in (False, True)]
@@ -70,6 +74,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     grid.add_argument("--raster", type=Path, help="whose grid to draw the footprints on")
     grid.add_argument("--probability", type=Path, help="map of a network, one class")
     parser.add_argument("--truth", type=Path, required=True, help="footprints, any CRS")
+    parser.add_argument(
+        "--rows", type=lambda text: tuple(map(int, text.split(":"))), metavar="A:B", help="only these [all]"
+    )
     parser.add_argument("--blur", type=float, default=2.0, help="pixels (standard deviation) [2]")
     parser.add_argument("--noise", type=float, default=0.1, help="standard deviation of the waves in probability [0.1]")
     parser.add_argument("--waves", type=float, default=2.5, help="their size in pixels (standard deviation) [2.5]")
@@ -87,11 +94,12 @@ def in_pixels(grid: Raster, frame: gpd.GeoDataFrame) -> NDArray[np.object_]:
     return shapes[np.isin(shapely.get_type_id(shapes), (3, 6)) & (shapely.area(shapes) > 0)]
 
 
-def around(truth: NDArray[np.object_], grid: Raster) -> Window:
-    """The box around the footprints, within the raster."""
+def around(truth: NDArray[np.object_], grid: Raster, rows: tuple[int, int] | None) -> Window:
+    """The box around the footprints, within the raster and the rows."""
+    first, last = rows or (0, grid.height)
     left, top, right, bottom = shapely.total_bounds(truth)
-    left, top = max(0, int(left) - 16), max(0, int(top) - 16)
-    return Window(left, top, min(grid.width, int(right) + 16) - left, min(grid.height, int(bottom) + 16) - top)
+    left, top = max(0, int(left) - 16), max(first, int(top) - 16)
+    return Window(left, top, min(grid.width, int(right) + 16) - left, min(last, int(bottom) + 16) - top)
 
 
 def made_probability(

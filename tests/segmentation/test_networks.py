@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from small_chips import write_raster
 
 from workbench.descriptors.aerial import WEIGHTS
 from workbench.descriptors.build import build_archive
+from workbench.descriptors.folding import folded, fused
 from workbench.descriptors.weights import read_state_dict
 from workbench.errors import WeightsUnavailable
 from workbench.segmentation.unet import build_unet, encoder_of
@@ -33,6 +35,22 @@ def test_an_output_pixel_depends_on_the_input_under_it_and_around() -> None:
     row, col = divmod(int(strength.argmax()), 128)
     assert abs(row - 70) <= 8 and abs(col - 41) <= 8
     assert strength[10, 41] > 0
+
+
+@pytest.mark.parametrize("encoder", ["aerial", "small", "resnet18", "classic"])
+def test_folded_and_fused_for_prediction_it_says_the_same(encoder: str) -> None:
+    torch.manual_seed(0)
+    network = build_unet(encoder, 3, 2)
+    with torch.no_grad():
+        network.train()(torch.rand(4, 3, 64, 64))  # statistics that are not those of a new network
+        network.eval()
+        images = torch.rand(2, 3, 96, 64)
+        before = network(images)
+        quick = fused(folded(copy.deepcopy(network)))
+        assert torch.allclose(quick(images), before, atol=1e-3 * float(before.abs().max()))
+    clipped = [each for each in network.modules() if isinstance(each, torch.nn.ReLU | torch.nn.ReLU6)]
+    left = [each for each in quick.modules() if isinstance(each, torch.nn.ReLU | torch.nn.ReLU6)]
+    assert len(left) < len(clipped) or encoder == "classic"
 
 
 def test_weights_for_it_are_refused(tmp_path: Path) -> None:

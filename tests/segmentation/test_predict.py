@@ -268,3 +268,22 @@ def test_a_mean_over_orientations_turns_with_the_ground(orientations: Orientatio
 def test_orientations_other_than_1_4_and_8_are_refused() -> None:
     with pytest.raises(ShapeMismatch, match="orientations=3"):
         turned(lambda windows: windows, 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_P27_memory_does_not_grow_with_the_raster(tmp_path: Path, model: Path) -> None:
+    huge = tmp_path / "huge.tif"
+    profile = {"driver": "GTiff", "width": 100_000, "height": 100_000, "count": 3, "dtype": "uint8", "SPARSE_OK": True}
+    with rasterio.open(huge, "w", tiled=True, compress="deflate", crs="EPSG:32632", transform=GRID, **profile) as file:
+        file.write(noise(2048, 2048), window=Window(0, 0, 2048, 2048))
+    program = (
+        "import resource, sys; from workbench.errors import Cancelled; from workbench.jobs import Progress\n"
+        "from workbench.segmentation.predict import predict\n"
+        "stop = Progress(lambda progress: progress.done >= 25 and progress.cancel())\n"
+        "try: predict(*sys.argv[1:4], progress=stop)\n"
+        "except Cancelled: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    out = tmp_path / "out" / "out.tif"
+    peak = subprocess.run([sys.executable, "-c", program, huge, model, out], check=True, capture_output=True).stdout
+    assert int(peak) * 1024 < 2e9, f"{int(peak) / 1e6:.2f} GB after two rows of windows"
+    assert list(out.parent.glob(".out.*.parts/*.z")), "a strip over the width of a panel is on disk"

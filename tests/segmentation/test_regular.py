@@ -90,6 +90,14 @@ def test_a_courtyard_keeps_the_direction_of_its_building(probability: Save) -> N
     assert iou(found, truth) > 0.97
 
 
+@pytest.mark.parametrize("hole", [box(60, 70, 85, 71), box(60, 70, 61, 95)])
+def test_a_slit_of_one_pixel_which_is_no_more_than_two_walls_stays_as_it_is(probability: Save, hole: Polygon) -> None:
+    mask = rasterize([box(30, 40, 130, 120)], (SIZE, SIZE)) & ~rasterize([hole], (SIZE, SIZE)).astype(bool)
+    (found,) = in_pixels(polygonize(probability(mask[None].astype(float)), regular=True))
+    assert found.is_valid and len(found.interiors) == 1
+    assert iou(Polygon(found.interiors[0]), hole) > 0.8
+
+
 def test_what_no_right_angles_fit_keeps_its_plain_outline(probability: Save) -> None:
     star = [
         (80 + r * np.cos(a), 80 + r * np.sin(a))

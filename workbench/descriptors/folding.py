@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+_CLIPS: dict[type[nn.Module], tuple[str, list[float]]] = {nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}
+
 
 def folded(network: nn.Module) -> nn.Module:
     """A network in evaluation mode, changed in place: each batch normalisation right after a convolution becomes part of it.
@@ -37,7 +39,7 @@ def _fold(module: nn.Module, before: tuple[str, nn.Conv2d], name: str, norm: nn.
 
 
 def fused(network: nn.Module) -> nn.Module:
-    """A network changed in place: each ReLU6 right after a convolution is done by the convolution's own kernel.
+    """A network changed in place: each ReLU and ReLU6 right after a convolution is done by the convolution's own kernel.
 
     oneDNN computes both in one pass over memory, where this build of torch offers it; elsewhere nothing changes.
     """
@@ -45,23 +47,30 @@ def fused(network: nn.Module) -> nn.Module:
         return network
     for module in network.modules():
         children = list(module.named_children())
+        clips: tuple[type[nn.Module], ...] = (nn.ReLU6,)
+        if isinstance(module, nn.Sequential):
+            # Only here children are called in their order, and each once: a block of a ResNet calls its one ReLU twice.
+            clips = tuple(_CLIPS)
+            # What normalisation left behind when it was folded does nothing between the two.
+            children = [each for each in children if type(each[1]) is not nn.Identity]
         for (name, child), (after, follower) in pairwise(children):
-            if isinstance(child, nn.Conv2d) and isinstance(follower, nn.ReLU6) and child.padding_mode == "zeros":
-                setattr(module, name, _ClippedConv(child))
+            if isinstance(child, nn.Conv2d) and type(follower) in clips and child.padding_mode == "zeros":
+                setattr(module, name, _ClippedConv(child, *_CLIPS[type(follower)]))
                 setattr(module, after, nn.Identity())
     return network
 
 
 class _ClippedConv(nn.Module):
-    """A convolution and the ReLU6 after it."""
+    """A convolution and what clips its values."""
 
-    def __init__(self, convolution: nn.Conv2d) -> None:
+    def __init__(self, convolution: nn.Conv2d, clip: str, ends: list[float]) -> None:
         super().__init__()
+        self._clip, self._ends = clip, ends
         self.weight, self.bias = convolution.weight, convolution.bias
         self._shape = (list(convolution.padding), list(convolution.stride), list(convolution.dilation))
         self._groups = convolution.groups
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return torch.ops.mkldnn._convolution_pointwise(  # type: ignore[no-any-return]
-            pixels, self.weight, self.bias, *self._shape, self._groups, "hardtanh", [0.0, 6.0], ""
+            pixels, self.weight, self.bias, *self._shape, self._groups, self._clip, self._ends, ""
         )

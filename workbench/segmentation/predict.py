@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from workbench.descriptors.folding import folded
+from workbench.descriptors.folding import folded, fused
 from workbench.errors import DiskFull, FileExists, RasterRefused, RasterUnreadable, ShapeMismatch
 from workbench.files import sha256, slug
 from workbench.imagery.cogs import CogProfile, new_cog
@@ -247,7 +247,8 @@ def _network(model: Model) -> Network:
     device = best_device()
     dtype = torch.bfloat16 if device.bfloat16 else torch.float32
     # Without autocast, which would turn all weights anew for every window.
-    network = folded(model.network).to(device.name, dtype)
+    network = folded(model.network)
+    network = (fused(network) if device.name == "cpu" else network).to(device.name, dtype)
     numbers = [item.id for item in model.card.classes]
 
     def run(windows: NDArray[np.float32]) -> NDArray[np.float32]:

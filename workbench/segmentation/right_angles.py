@@ -22,6 +22,8 @@ _COMMON = 240.0
 _SLANTED = 2.0
 """How many walls one at 45 degrees costs, so that it is there only where the outline clearly shows it."""
 _KERNEL_DEGREES = 4.0
+_FEWEST = 3
+_PLAIN = 0.4
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def fit_walls(shape: Polygon, detail: float = 3.0, beside: Fit | None = None) ->
     """
     angle = main_direction(shape) if beside is None else beside.direction
     rings, walls = list[Array](), list[Wall]()
-    for ring in map(_Outline, (shape.exterior, *shape.interiors)):
+    for line in (shape.exterior, *shape.interiors):
+        ring = _Outline(line)
         cuts, axes = ring.cut(angle, detail, ring.farthest())
         if beside is None and not rings:
             angle = ring.refit(cuts, axes, angle)
@@ -100,7 +103,9 @@ def fit_walls(shape: Polygon, detail: float = 3.0, beside: Fit | None = None) ->
         cuts, axes = ring.cut(angle, detail, int(cuts[middle]), int(axes[middle]))
         mine = [_snapped(wall, beside.walls if beside else ()) for wall in ring.walls(cuts, axes, angle)]
         walls += mine
-        rings.append(_corners(mine, angle))
+        # A small round hole may be no more than two walls: it stays as it is.
+        enclose = len(mine) >= _FEWEST
+        rings.append(_corners(mine, angle) if enclose else np.asarray(shapely.simplify(line, _PLAIN).coords)[:-1])
     return Fit(Polygon(rings[0], rings[1:]), angle, tuple(walls))
 
 
