@@ -112,6 +112,10 @@ def test_labels_of_hits_tiles_and_outlines_undo_and_redo(session: Session, archi
     assert session.class_name == "roof" and versions == [0, 3]
     assert [label.value for label in session.store.labels("roof")] == [1, 1, 1, -1, -1]
     assert session.labelled("roof")[hits.numbers[:5]].all() and not session.labelled("road").any()
+    assert all(label.whole for label in session.store.labels())
+    session.label(archive.footprint(9, "EPSG:4326"), "roof")
+    assert not session.store.labels()[-1].whole
+    session.undo()
     session.undo()
     assert len(session.store.labels()) == 4
     session.redo()

@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pyproj
 import pytest
+import shapely
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,6 +142,39 @@ def test_the_same_ground_in_two_zones_is_the_same_place() -> None:
     assert worlds[0] == worlds[1]
     assert gap(bounds[0], bounds[1]) == 0 and np.abs(bounds[0] - bounds[1]).max() < 5
     assert 50 <= bounds[0, 2] - bounds[0, 0] < 54
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    systems=st.lists(st.sampled_from(["EPSG:32632", "EPSG:32633", "EPSG:3857", "EPSG:4326"]), min_size=2, max_size=3),
+    offsets=st.lists(st.tuples(st.integers(-300, 300), st.integers(-300, 300)), min_size=3, max_size=3),
+    buffer_m=st.sampled_from([0.0, 20.0, 45.0]),
+    seed=st.integers(0, 9),
+)
+def test_P33_holds_across_coordinate_systems(
+    systems: list[str], offsets: list[tuple[int, int]], buffer_m: float, seed: int
+) -> None:
+    """Overlapping rasters of several systems at 12 degrees east; distances are judged in LAEA Europe, where none of them is."""
+    rasters = []
+    for number, (crs, (east, north)) in enumerate(zip(systems, offsets, strict=False)):
+        x, y = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(12.0, 55.7)
+        unit = {"EPSG:3857": 1.77, "EPSG:4326": 1.2e-5}.get(crs, 1.0)
+        rasters.append(raster(crs, x + east * unit, y + north * unit, unit, f"r{number}", 300))
+    chips = [
+        (each, Window(col, row, 60, 60)) for each in rasters for col in range(0, 300, 60) for row in range(0, 300, 60)
+    ]
+    bounds, worlds = ground_bounds([each for each, _ in chips], [window for _, window in chips], buffer_m)
+    split = split_blocks(bounds, block_m=120, buffer_m=buffer_m, test=0.15, seed=seed, worlds=worlds)
+    outlines = np.array([each.footprint(window, "EPSG:3035") for each, window in chips], object)
+    for one, two in combinations(("train", "validation", "test"), 2):
+        first, second = outlines[split == one][:, None], outlines[split == two][None]
+        assert (
+            buffer_m == 0
+            or not first.size
+            or not second.size
+            or shapely.distance(first, second).min() > 0.98 * buffer_m
+        )
+        assert shapely.area(shapely.intersection(first, second)).sum() < 0.01 * 60 * 60
 
 
 def test_web_mercator_is_measured_on_the_ground() -> None:
