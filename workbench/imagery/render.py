@@ -40,7 +40,11 @@ class Stretch:
         exact = np.promote_types(data.dtype, np.float32)  # float64 where float32 would round the pixels away
         low, high = (np.array(ends, exact)[:, None, None] for ends in (self.low, self.high))
         with np.errstate(over="ignore"):  # masked pixels may hold anything
-            unit = ((data.astype(exact) - low) / np.maximum(high - low, 1e-12)).astype(np.float32)
+            # In place: strips of a prediction have 100 MB, and each copy as much.
+            unit = data.astype(exact)
+            unit -= low
+            unit /= np.maximum(high - low, 1e-12)
+            unit = unit.astype(np.float32, copy=False)
         np.clip(unit, 0, 1, out=unit)
         mask = np.ma.getmask(pixels)
         if mask is not np.ma.nomask:

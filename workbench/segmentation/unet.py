@@ -54,7 +54,9 @@ class Normalisation:
     def apply(self, pixels: np.ma.MaskedArray[Any, Any], stretch: Stretch) -> NDArray[np.float32]:
         """Turn pixels (bands, rows, cols) into network input of the same shape; masked pixels become 0, the mean."""
         mean, std = (np.array(values, np.float32)[:, None, None] for values in (self.mean, self.std))
-        values = (stretch.to_unit(pixels) - mean) / std
+        values = stretch.to_unit(pixels)
+        values -= mean
+        values /= std
         values[np.ma.getmaskarray(pixels)] = 0
         return values
 
