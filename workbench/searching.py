@@ -150,7 +150,7 @@ class Searching(Looking):
             self._show_hits(scorer, hits, said, class_name=name, query=query)
         return hits
 
-    def choose_scorer(self, method: Method | None = None, small_tiles: bool | None = None) -> None:
+    def choose_scorer(self, method: Method | str | None = None, small_tiles: bool | None = None) -> None:
         """Say how scorers are learned from labels from now on; nothing is ranked again.
 
         Args:
