@@ -23,6 +23,7 @@ from workbench.search.where import Where
 
 Date = Where | str
 _TIMES_K = 4
+_MUCH = 2.0  # weight of how much a tile changed beside how
 _FINE, _ENOUGH_PIXELS = 2.0, 256
 
 
@@ -153,7 +154,10 @@ class Changes:
             )
         changed, unchanged = self._rows(like.changed), self._rows(like.unchanged)
         scorer = refine(self.features[changed], self.features[unchanged], self.features, method="logistic")
-        return np.asarray(self.features @ scorer.weights + scorer.bias, np.float32)
+        kind = self.features @ scorer.weights + scorer.bias
+        much = np.log(np.maximum(self.scores / max(float(np.median(self.scores)), 1e-9), 1e-6))
+        # What changed so must have changed at all, though no more than the examples did.
+        return np.asarray(kind + _MUCH * np.minimum(much, much[changed].max()), np.float32)
 
     @cached_property
     def _before_as_after(self) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Row = dict[str, float | int | None]
 _MEASURES = ("precision", "recall", "count", "area")
 _COLOURS = {"precision": "#0072b2", "recall": "#d55e00", "count": "#009e73", "area": "#6a51a3"}
+_MEANINGS = {"precision": "of the answer right", "recall": "of the class found"}
 _UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
@@ -88,12 +89,12 @@ def draw_curve(estimates: Sequence[Estimate], *, area_unit: str = "m²") -> Figu
 
     estimates = _some(estimates)
     has_area = any(one.area is not None for one in estimates)
-    figure = Figure(figsize=(11 if has_area else 7.5, 3.4), layout="constrained")
+    figure = Figure(figsize=(12 if has_area else 8, 3.6), layout="constrained")
     panels = figure.subplots(1, 3 if has_area else 2)
     _bands(panels[0], estimates, ("precision", "recall"))
-    panels[0].set(ylim=(0, 1.02), title="Of the answer that is right, of the class that is found")
+    panels[0].set(ylim=(0, 1.02), title="How right the answer is, and how complete")
     panels[0].yaxis.set_major_formatter(PercentFormatter(1))
-    panels[0].legend(frameon=False, loc="lower right")
+    panels[0].legend(frameon=False, loc="lower right", fontsize=8)
     _bands(panels[1], estimates, ("count",))
     panels[1].set(title="Tiles of the class in the archive")
     if has_area:
@@ -101,22 +102,33 @@ def draw_curve(estimates: Sequence[Estimate], *, area_unit: str = "m²") -> Figu
         panels[2].set(title=f"Ground they stand for, {area_unit}")
     for panel in panels:
         panel.title.set_fontsize(9)
-        panel.set_xlabel("labels")
+        panel.set_xlabel("labels; bars and bands are 90 % intervals", fontsize=8)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.margins(x=0.08)
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def _bands(panel: Axes, estimates: Sequence[Estimate], measures: Sequence[str]) -> None:
+    """Each measure as points with bars, which also one estimate alone shows, joined by a band; the last one in figures."""
+    from matplotlib.ticker import StrMethodFormatter
+
     labels = [one.labels for one in estimates]
     for measure in measures:
         found = [getattr(one, measure) or _UNKNOWN for one in estimates]
         low, middle, high = np.array([(one.low, one.middle, one.high) for one in found]).T
-        panel.fill_between(labels, low, high, color=_COLOURS[measure], alpha=0.2, linewidth=0)
-        panel.plot(labels, middle, color=_COLOURS[measure], marker="o", markersize=3.5, label=measure)
-    if "count" in measures or "area" in measures:
+        colour, last = _COLOURS[measure], found[-1]
+        form = (".0f", 100, " %") if measure in _MEANINGS else (",.0f", 1, "")
+        ends = (f"{form[1] * end:{form[0]}}" for end in (last.low, last.high))
+        name = f"{_MEANINGS.get(measure, 'now')}: {' to '.join(ends)}{form[2]}"
+        panel.fill_between(labels, low, high, color=colour, alpha=0.15, linewidth=0)
+        panel.vlines(labels, low, high, color=colour, alpha=0.6, linewidth=1.2)
+        panel.plot(labels, middle, color=colour, marker="o", markersize=4, label=name)
+    if measures[0] not in _MEANINGS:
         panel.set_ylim(bottom=0)
+        panel.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        panel.legend(frameon=False, loc="lower right", fontsize=8)
 
 
 def _row(one: Estimate) -> Row:
