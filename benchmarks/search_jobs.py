@@ -19,6 +19,7 @@ from search_plain import Latency, dictionary_scan, latency, matrix_vector, plain
 from workbench.descriptors.archive import Archive, open_archive
 from workbench.jobs import Progress
 from workbench.search.index import Hits, Index, Scorer
+from workbench.search.refine import refine
 from workbench.search.where import Where
 
 Row = dict[str, Any]
@@ -30,6 +31,7 @@ _SLACK = 1e-4
 _CHUNK = 1 << 16
 _SCORERS = 20
 _SCANNED = 3
+_ROUNDS = 20
 
 
 @dataclass(frozen=True)
@@ -132,19 +134,38 @@ def small(job: Job, scan: bool) -> Row:
 
 
 def scored(job: Job) -> Row:
-    """New linear scorers over all descriptors."""
+    """New linear scorers over all descriptors, and rounds of refinement."""
     with PrivateMemory() as memory:
         archive, asked = job.open(), job.asked()
         index = Index(archive)
         scorers = drawn_scorers(asked, job.seed)
         taken = latency(lambda number: index.search(scorers[number], 100), len(scorers))
         hits = [index.search(scorer, 100).numbers for scorer in scorers[:_SCANNED]]
+        round_taken = rounds(index, asked)
     exact = all(
         cosine_recall(numbers, scores_of(archive, scorer), 100) == 1
         for numbers, scorer in zip(hits, scorers, strict=False)
     )
     times = {"median_ms": taken.median, "p95_ms": taken.p95}
+    times |= {"round_median_ms": round_taken.median, "round_p95_ms": round_taken.p95}
     return {"tiles": len(archive), **times, "exact": exact, "private_mb": memory.peak_mb}
+
+
+def rounds(index: Index, asked: NDArray[np.float32], marks: int = 40, k: int = 200) -> Latency:
+    """How long a round of refinement takes as a session does it: pool, fit and the best ``k``, from so many marks.
+
+    The marks of a query are its nearest tiles, every third of them negative.
+    """
+    archive, count = index.archive, min(_ROUNDS, len(asked))
+    numbers = [index.search(query, marks).numbers for query in asked[:count]]
+    wrong = np.arange(marks) % 3 == 2
+
+    def play(number: int) -> None:
+        marked = archive.examples_of(numbers[number])
+        scorer = refine(marked[~wrong], marked[wrong], index, query=asked[number])
+        index.search(scorer, k)
+
+    return latency(play, count)
 
 
 def filtered(index: Index, asked: NDArray[np.float32], seed: int) -> list[Row]:
