@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from workbench.errors import QueryInvalid
 from workbench.search.index import Index, Scorer
+from workbench.search.refinement.alone import one_thread
 from workbench.search.refinement.expansion import expand
 from workbench.search.refinement.learning import learn, prepare
 from workbench.search.refinement.mistakes import trust_in
@@ -79,13 +80,14 @@ def refine(
     if len(positives) == 1 and not len(negatives) and method == "auto":
         expanded, count = expand(positives[0], pool.all)
         return Scorer(expanded, kind=f"nearest neighbours of one example and {count} like it")
-    lesson = prepare(positives, negatives, pool, use_likely=method == "spread")
-    learned = learn(lesson, c=c, trust=trust_in(lesson))
+    with one_thread():
+        lesson = prepare(positives, negatives, pool, use_likely=method == "spread")
+        learned = learn(lesson, c=c, trust=trust_in(lesson))
+        pulled = expand(toward, pool.all)[0] * np.linalg.norm(learned.weights)
     used = f"{_counted(positives, negatives)}, {lesson.random} random"
     if len(lesson.shares):
         used += f", {len(lesson.shares)} likely"
     regressed = regressed_share(lesson.independent - 1)
-    pulled = expand(toward, pool.all)[0] * np.linalg.norm(learned.weights)
     weights = regressed * learned.weights + (1 - regressed) * pulled
     return Scorer(weights.astype(np.float32), learned.bias, f"logistic regression, {used}")
 
