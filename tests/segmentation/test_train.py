@@ -78,7 +78,7 @@ def test_the_time_budget_ends_training(easy_chips: Chips, tmp_path: Path):
 
 
 def test_early_stop_waits_as_many_epochs_as_told(easy_chips: Chips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workbench.segmentation.loop.WARM_UP", 0.0)
+    monkeypatch.setattr("workbench.segmentation.loop.PATIENT", 0.0)
     run = train(easy_chips, tmp_path / "run", epochs=40, patience=1, learning_rate=1e-9)
     assert len(run.history) == run.best_epoch + 1 < 40
 

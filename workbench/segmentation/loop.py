@@ -22,12 +22,13 @@ from workbench.jobs import Progress
 from workbench.segmentation.checkpoints import announce, load_checkpoint, save_checkpoint
 from workbench.segmentation.devices import Device, best_device
 from workbench.segmentation.figures import curve, save_figure
+from workbench.segmentation.imperfect import mended
 from workbench.segmentation.interrupted import Progressed
 from workbench.segmentation.losses import segmentation_loss
 from workbench.segmentation.networks import EncoderUnet
 from workbench.segmentation.runs import CURVE, MODEL, EpochRow, save_history
 from workbench.segmentation.samples import Batch, Crops, Sample
-from workbench.segmentation.schedule import WARM_UP, Schedule
+from workbench.segmentation.schedule import PATIENT, WARM_UP, Schedule
 from workbench.segmentation.scores import IGNORE, Scores, confusion, scores
 from workbench.segmentation.unet import STRIDE, Model, save_model
 
@@ -39,6 +40,8 @@ KEEP_EVERY_S = 20.0
 _LARGEST_GRADIENT = 5.0
 _AVERAGE = 0.03
 _PIECE = 1024
+_ROUGHLY = 0.35
+"""Share of a training after which the network knows its classes well enough to mend masks."""
 _SHARE_OF_ENCODER = 1 / 3
 
 
@@ -83,6 +86,7 @@ class Loop:
     batch: int
     schedule: Schedule
     weights: Tensor | None
+    tolerance_px: int
     settings: Mapping[str, Any]
     folder: Path
     rows: list[EpochRow] = field(default_factory=list)
@@ -132,7 +136,7 @@ class Loop:
             if self.best == 0 or row.mean_iou > self.rows[self.best - 1].mean_iou:
                 self.best, waited = row.epoch, 0
                 save_model(Model(self.average.module, self.model.card), self.folder / MODEL)
-            elif self.schedule.done(row.epoch) > WARM_UP:
+            elif self.schedule.done(row.epoch) > PATIENT:
                 waited += 1
             save_history(self.folder, self.rows, self.best)
             if time.monotonic() - self.kept_at >= KEEP_EVERY_S:
@@ -159,7 +163,7 @@ class Loop:
             if losses and self.schedule.done(passed) >= 1:
                 break
             drawn = self.crops.batch(self.batch)
-            losses.append(self._step(drawn, self.schedule.learning_rate(passed)))
+            losses.append(self._step(drawn, passed))
             if not math.isfinite(losses[-1]):
                 raise self._diverged(f"on the chips {', '.join(sorted(set(drawn.names)))}")
             progress.advance()
@@ -176,11 +180,14 @@ class Loop:
         """Keep an encoder that began with weights as it is, its normalisation too, or let it learn."""
         self.encoder.requires_grad_(not frozen).train(not frozen)
 
-    def _step(self, drawn: Batch, rate: float) -> float:
+    def _step(self, drawn: Batch, passed: float) -> float:
         """One update; none when the loss is no number, so that the weights stay finite."""
+        rate, target = self.schedule.learning_rate(passed), drawn.masks.to(self.device.name)
         with self.device.autocast():
             logits = self.network(drawn.images.to(self.device.name))
-        loss = segmentation_loss(logits, drawn.masks.to(self.device.name), class_weights=self.weights)
+        if self.tolerance_px and self.schedule.done(passed) > _ROUGHLY:
+            target = mended(target, logits, self.tolerance_px)
+        loss = segmentation_loss(logits, target, class_weights=self.weights)
         value = float(loss.detach())
         if math.isfinite(value):
             self.optimiser.zero_grad(set_to_none=True)

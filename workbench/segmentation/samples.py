@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,21 +11,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from workbench.errors import TrainingRefused
 from workbench.imagery.opening import open_imagery
 from workbench.imagery.rasters import Raster
 from workbench.labels.chips import Chip, Chips, Split
 from workbench.labels.fold import LabelClass
+from workbench.segmentation.augment import recoloured, turned
 from workbench.segmentation.scores import IGNORE
 from workbench.segmentation.unet import Normalisation, highest_id
 
 _POSITIONS = 4096
 _MIN_PIXELS = 64
-_ZOOM = 1.33
+_ZOOM = 1.4
+_ASKEW = 0.5
 _FROM_A_CLASS = 0.5
-_BRIGHTNESS, _CONTRAST, _TINT = 0.3, 0.2, 0.1
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,7 @@ class Crops:
 
     Half of the crops are drawn evenly over the labelled area; the others start from a class, each as likely as the
     next, and hold a pixel of it, so that rare classes are seen in every batch. Each crop is turned and mirrored
-    into one of the eight orientations, zoomed by up to a third either way and mildly changed in brightness, contrast
-    and tint: what differs between flights, and no more.
+    into one of the eight orientations, half of them by any angle, zoomed by up to 1.4 either way, and recoloured.
     """
 
     def __init__(self, samples: Sequence[Sample], classes: int, crop: int, seed: int) -> None:
@@ -90,35 +90,41 @@ class Crops:
         return Batch(images, torch.stack([mask for _, mask, _ in drawn]), tuple(name for _, _, name in drawn))
 
     def _draw(self) -> tuple[Tensor, Tensor, str]:
-        side = self.crop
-        if self._random.random() < 0.5:
-            side = round(side * _ZOOM ** self._random.uniform(-1, 1))
-        sample, row, col = self._place(side)
+        sample, point = self._pick()
+        zoom = _ZOOM ** self._random.uniform(-1, 1)
+        angle = self._random.uniform(-math.pi / 4, math.pi / 4) if self._random.random() < _ASKEW else 0.0
+        side = math.ceil(self.crop * zoom * (math.cos(angle) + abs(math.sin(angle))))
+        if side > min(sample.mask.shape):  # too small a chip to turn: corners without data would be the most of it
+            angle, side = 0.0, math.ceil(self.crop * zoom)
+        row, col = self._corner(sample, point, side)
         image = torch.from_numpy(_cut(sample.image, row, col, side, 0).astype(np.float32))
-        mask = torch.from_numpy(_cut(sample.mask[None], row, col, side, IGNORE))
-        if side != self.crop:
-            size = (self.crop, self.crop)
-            image = F.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
-            mask = F.interpolate(mask[None], size=size, mode="nearest-exact")[0]
-        image, mask = self._recolour(image), mask[0].long()
+        mask = torch.from_numpy(_cut(sample.mask[None], row, col, side, IGNORE)[0])
+        image, mask = turned(image, mask, self.crop, zoom, angle, IGNORE)
+        image = recoloured(image, self._random)
         turns, mirror = int(self._random.integers(4)), bool(self._random.integers(2))
-        return _turn(image, turns, mirror), _turn(mask, turns, mirror), sample.name
+        return _turn(image, turns, mirror), _turn(mask.long(), turns, mirror), sample.name
 
-    def _place(self, side: int) -> tuple[Sample, int, int]:
-        """Choose a chip and the upper left corner of a crop in it."""
-        if self._random.random() < _FROM_A_CLASS:
-            wanted = int(self._random.choice(self._classes))
-            number = int(self._random.choice(len(self._samples), p=self._by_class[wanted]))
-            sample = self._samples[number]
-            position = int(self._random.choice(self._positions(number, wanted)))
-            row, col = (
-                int(place) - int(self._random.integers(side)) for place in divmod(position, sample.mask.shape[1])
-            )
+    def _pick(self) -> tuple[Sample, tuple[int, int] | None]:
+        """Choose a chip, and a pixel of it that the crop is to hold, or None for any."""
+        if self._random.random() >= _FROM_A_CLASS:
+            return self._samples[int(self._random.choice(len(self._samples), p=self._by_area))], None
+        wanted = int(self._random.choice(self._classes))
+        number = int(self._random.choice(len(self._samples), p=self._by_class[wanted]))
+        position = int(self._random.choice(self._positions(number, wanted)))
+        row, col = divmod(position, self._samples[number].mask.shape[1])
+        return self._samples[number], (row, col)
+
+    def _corner(self, sample: Sample, point: tuple[int, int] | None, side: int) -> tuple[int, int]:
+        """The upper left corner of a square that holds a pixel and, where the chip is large enough, lies in the chip."""
+        last = [max(0, length - side) for length in sample.mask.shape]
+        if point is None:
+            row, col = (int(self._random.integers(length + 1)) for length in last)
         else:
-            sample = self._samples[int(self._random.choice(len(self._samples), p=self._by_area))]
-            row, col = (int(self._random.integers(max(1, length - side + 1))) for length in sample.mask.shape)
-        rows, cols = sample.mask.shape
-        return sample, min(max(row, 0), max(0, rows - side)), min(max(col, 0), max(0, cols - side))
+            row, col = (
+                min(max(0, place - int(self._random.integers(side))), most)
+                for place, most in zip(point, last, strict=True)
+            )
+        return row, col
 
     def _positions(self, number: int, wanted: int) -> NDArray[np.int64]:
         """Flat positions of up to a few thousand pixels of a class in a chip, found once."""
@@ -129,11 +135,6 @@ class Crops:
                 found = chance.choice(found, _POSITIONS, replace=False)
             self._places[number, wanted] = found
         return self._places[number, wanted]
-
-    def _recolour(self, image: Tensor) -> Tensor:
-        contrast = 1 + self._random.uniform(-_CONTRAST, _CONTRAST)
-        tint = self._random.uniform(-_TINT, _TINT, image.shape[0]) + self._random.uniform(-_BRIGHTNESS, _BRIGHTNESS)
-        return image * contrast + torch.from_numpy(tint.astype(np.float32))[:, None, None]
 
 
 def load_samples(chips: Chips, split: Split, normalisation: Normalisation) -> list[Sample]:

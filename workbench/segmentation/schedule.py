@@ -11,6 +11,8 @@ Shape = Literal["one-cycle", "cyclic"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 WARM_UP = 0.2
 """Share of a training during which the learning rate rises, or an encoder that knows something is left alone."""
+PATIENT = 0.6
+"""Share of a training before which no epoch counts towards the patience: the best ones come when the rate falls."""
 _LEAST = 0.04
 _EPOCHS_A_CYCLE = 8
 

@@ -37,6 +37,7 @@ class Settings:
     schedule: Shape
     patience: int
     class_weights: Mapping[str, float] | None
+    tolerance_px: int
     seed: int
 
     def __post_init__(self) -> None:
@@ -46,6 +47,8 @@ class Settings:
             )
         if self.batch < 1 or self.epochs < 1:
             raise TrainingRefused(f"batch={self.batch}, epochs={self.epochs}: both must be at least 1.")
+        if self.tolerance_px < 0:
+            raise TrainingRefused(f"tolerance_px={self.tolerance_px}: expected 0 for exact masks, or more.")
         if self.schedule not in SHAPES:
             raise TrainingRefused(
                 f"schedule={self.schedule!r} is no shape of a learning rate. Choose one of {', '.join(SHAPES)}."

@@ -56,6 +56,7 @@ def train_unet(
     schedule: Shape = "one-cycle",
     patience: int = 6,
     class_weights: Mapping[str, float] | None = None,
+    tolerance_px: int = 0,
     seed: int = 0,
     resume: bool = False,
     overwrite: bool = False,
@@ -84,8 +85,9 @@ def train_unet(
         crop: side of a crop in pixels, a multiple of 32.
         learning_rate: at the top of the cycle; when None, 0.001, or 0.003 for a network that starts from nothing.
         schedule: of the learning rate: ``one-cycle`` or ``cyclic``.
-        patience: epochs without a better validation IoU after which training stops.
+        patience: epochs without a better validation IoU that end training; none counts in its first three fifths.
         class_weights: factors of the cross-entropy by class name ("background" too); 1 where not named.
+        tolerance_px: outlines may be off by so many pixels and objects missing (see `mended`); 0 where masks are exact.
         seed: of the first weights, the crops and their augmentation.
         resume: go on with a training in ``out`` that was killed, from at most 20 s or an epoch before, if there is one;
             ``batch`` may be another then. `resume_training` needs no other argument.
@@ -114,6 +116,7 @@ def train_unet(
         schedule=schedule,
         patience=patience,
         class_weights=class_weights and dict(class_weights),
+        tolerance_px=tolerance_px,
         seed=seed,
     )
     record = settings.record(chips.folder, chips.digest)
@@ -179,6 +182,7 @@ def _prepared(chips: Chips, settings: Settings, record: Mapping[str, Any], folde
         batch=settings.batch,
         schedule=Schedule(settings.epochs, settings.minutes, rate, started, settings.schedule),
         weights=None if factors is None else torch.tensor(factors, device=best_device().name),
+        tolerance_px=settings.tolerance_px,
         settings=record,
         folder=folder,
     )
