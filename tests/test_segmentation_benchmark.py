@@ -92,3 +92,34 @@ def test_objects_are_counted_once_and_specks_are_none() -> None:
     found[30:50, 36:50] = False  # IoU 0.3
     assert object_f1(found, truth) == 0.5
     assert object_f1(truth, np.zeros_like(truth)) == 0 and object_f1(truth & False, truth & False) is None
+
+
+def test_worn_masks_lie_beside_their_objects_and_leave_some_out(tmp_path: Path) -> None:
+    from mask_chips import Wear
+
+    from workbench.imagery.opening import open_imagery
+
+    raster = open_imagery(write_raster(tmp_path / "ground.tif", np.zeros((1, 400, 400), np.uint8)))[0]
+    truth = np.zeros((400, 400), np.uint8)
+    for row in range(20, 380, 40):
+        for col in range(20, 380, 40):
+            truth[row : row + 20, col : col + 20] = 1
+    truth[:, 300:] = 255
+    shift = 4 * (raster.pixel_size_m[0] if raster.crs else 1)
+    moved = Wear(shift, 0.0, 0).worn(raster, truth)
+    assert ((moved == 255) == (truth == 255)).all()
+    both, either = ((moved == 1) & (truth == 1)).sum(), ((moved == 1) | (truth == 1)).sum()
+    assert 0.5 < both / either < 0.75
+    gone = Wear(0.0, 0.5, 0).worn(raster, truth)
+    assert 0.3 < (gone == 1).sum() / (truth == 1).sum() < 0.7 and ((gone == 1) <= (truth == 1)).all()
+
+
+def test_two_folders_are_pairs_of_files_of_one_name(tmp_path: Path) -> None:
+    from mask_chips import pairs_of
+
+    for path in ("images/a.jpg", "images/b.jpg", "images/c.jpg", "masks/b.png", "masks/a.png"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+    found = pairs_of(tmp_path / "images", tmp_path / "masks")
+    assert [(pair.raster.name, pair.mask.name) for pair in found] == [("a.jpg", "a.png"), ("b.jpg", "b.png")]
+    assert len(pairs_of(tmp_path / "images/a.jpg", tmp_path / "masks/a.png")) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -270,3 +271,12 @@ def test_an_encoder_that_knows_something_is_left_alone_at_first(easy_chips: Chip
     short = train(easy_chips, tmp_path / "short", encoder="aerial", epochs=1)
     learned = load_model(short.model).network.encoder.state_dict()
     assert not torch.equal(known["model.conv_stem.weight"], learned["model.conv_stem.weight"])
+
+
+def test_masks_that_are_not_quite_right_train_too_and_a_tolerance_below_nothing_is_refused(
+    easy_chips: Chips, tmp_path: Path
+):
+    run = train(easy_chips, tmp_path / "run", epochs=4, tolerance_px=3)
+    assert run.model.is_file() and all(math.isfinite(row.train_loss) for row in run.history)
+    with pytest.raises(TrainingRefused, match="tolerance_px=-1"):
+        train(easy_chips, tmp_path / "other", tolerance_px=-1)
