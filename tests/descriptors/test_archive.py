@@ -139,7 +139,7 @@ def test_P04_building_again_mends_an_archive(built: Archive, folder: Path, monke
     ("changes", "words"),
     [
         ({"format": "something else"}, "something else"),
-        ({"version": 4}, "version 4.*Update"),
+        ({"version": 5}, "version 5.*Update"),
         ({"version": "x"}, "damaged|version"),
         ({"dim": 5}, "is not the file that was committed"),
         ({"rasters": []}, "holds no tiles"),

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 from affine import Affine
+from safetensors.torch import save_file
 from small_archives import MeanColour, contents, rows_of, small_imagery
 from small_rasters import patchwork, write_raster
 
@@ -18,6 +24,7 @@ from workbench.descriptors.archive import open_archive
 from workbench.descriptors.build import build_archive
 from workbench.descriptors.centring import MUCH_DRIFT
 from workbench.descriptors.dense import tapered
+from workbench.descriptors.encoders import load_encoder
 from workbench.errors import (
     ArchiveInvalid,
     ArchiveMismatch,
@@ -356,3 +363,45 @@ def test_drift_is_nothing_at_first_shown_when_much_is_added_and_gone_after_refit
 
 def noted(said: list[str]) -> Progress:
     return Progress(lambda progress: said.extend(progress.notes[-1:]))
+
+
+def test_blocks_of_a_raster_are_alike_and_none_is_larger_than_allowed(imagery: Imagery, tmp_path: Path) -> None:
+    archive = build(imagery, tmp_path / "a")
+    assert (archive.manifest.block, archive.manifest.block_of(0)) == (128, (107, 107)), "320 pixels in three parts"
+    assert replace(archive.manifest, even=False).block_of(0) == (128, 128)
+
+
+def test_P41_an_archive_that_an_earlier_version_began_goes_on_in_the_blocks_it_has(
+    imagery: Imagery, tmp_path: Path
+) -> None:
+    started = replace(build(imagery, tmp_path / "even").manifest, even=False, complete=False)
+    for folder, batches in (("whole", 1000), ("begun", 3)):
+        (tmp_path / folder).mkdir()
+        values = {"format": manifests.FORMAT, "version": 3, **asdict(started)}
+        del values["even"]
+        (tmp_path / folder / "manifest.json").write_text(json.dumps(values))
+        with suppress(Cancelled):
+            build(imagery, tmp_path / folder, StopAfter(batches))
+    assert len(list((tmp_path / "begun").glob("batch-*"))) == 3
+    archive = build(imagery, tmp_path / "begun")
+    assert not archive.manifest.even and rows_of(archive) == rows_of(open_archive(tmp_path / "whole"))
+
+
+def test_a_network_gives_the_same_archive_in_small_and_in_large_blocks_and_after_a_stop(
+    imagery: Imagery, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    save_file(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "w.safetensors")
+    encoder = load_encoder("resnet18", tmp_path / "w.safetensors")
+    whole = build(imagery, tmp_path / "whole", encoder=encoder)
+    assert len(list(whole.manifest.batches())) == 2
+    encoder.largest_block = 128  # type: ignore[attr-defined]
+    small = build(imagery, tmp_path / "small", encoder=encoder)
+    one, two = (archive.centring.apply(np.asarray(archive.raw)) for archive in (whole, small))
+    order = [np.argsort(archive.tiles[:], order=("raster", "row", "col")) for archive in (whole, small)]
+    assert ((one[order[0]] * two[order[1]]).sum(axis=1) > 1 - 1e-3).all()
+    with pytest.raises(Cancelled):
+        build(imagery, tmp_path / "stopped", StopAfter(2), encoder=encoder)
+    build(imagery, tmp_path / "stopped", encoder=encoder)
+    for path in (tmp_path / "small").glob("part-*"):
+        assert (tmp_path / "stopped" / path.name).read_bytes() == path.read_bytes(), path.name

@@ -23,14 +23,16 @@ from workbench.imagery.render import Stretch
 from workbench.jobs import Progress
 
 
-def manifest_of(shapes: list[tuple[int, int]], tile: tuple[float, ...], stride: float, block: int) -> Manifest:
+def manifest_of(
+    shapes: list[tuple[int, int]], tile: tuple[float, ...], stride: float, block: int, even: bool = True
+) -> Manifest:
     entries = tuple(
         RasterEntry(
             f"{n}.tif", (f"/{n}.tif",), (), f"{n:032d}", (), (), *shape[::-1], 1.0, Stretch((), ()), None, False
         )
         for n, shape in enumerate(shapes)
     )
-    return replace(new_manifest(MeanColour(), None, TileGrid(tile, stride), entries), block=block)
+    return replace(new_manifest(MeanColour(), None, TileGrid(tile, stride), entries), block=block, even=even)
 
 
 def as_built(manifest: Manifest) -> NDArray[np.void]:
@@ -40,8 +42,8 @@ def as_built(manifest: Manifest) -> NDArray[np.void]:
         from affine import Affine
 
         raster = Raster(entry.name, (), entry.width, entry.height, "uint8", Affine.identity(), None, None, "")
-        block = manifest.block_of(number)
-        blocks = len(range(0, raster.height, block)) * len(range(0, raster.width, block))
+        height, width = manifest.block_of(number)
+        blocks = len(range(0, raster.height, height)) * len(range(0, raster.width, width))
         for placed in _blocks_of(manifest, raster, Batch(number, 0, blocks)):
             found += [(number, row, col, size) for size, rows, cols in placed for row in rows for col in cols]
     return np.array(found, TILE_DTYPE)
@@ -52,7 +54,8 @@ def grids(draw: st.DrawFn) -> tuple[Manifest, NDArray[np.bool_] | None, NDArray[
     shapes = draw(st.lists(st.tuples(st.integers(1, 260), st.integers(1, 260)), min_size=1, max_size=4))
     sizes = draw(st.lists(st.sampled_from([16, 24, 40, 64]), min_size=1, max_size=3, unique=True))
     stride = draw(st.sampled_from([0.25, 0.5, 0.77, 1.0]))
-    manifest = manifest_of(shapes, tuple(map(float, sizes)), stride, draw(st.sampled_from([32, 50, 128, 1000])))
+    block = draw(st.sampled_from([32, 50, 128, 1000]))
+    manifest = manifest_of(shapes, tuple(map(float, sizes)), stride, block, draw(st.booleans()))
     slots = as_built(manifest)
     share = draw(st.sampled_from([None, 0.02, 0.5, 0.98]))
     if share is None:

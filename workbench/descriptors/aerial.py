@@ -12,18 +12,17 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from workbench.descriptors.networks import Geometry, NetworkEncoder
-from workbench.descriptors.pieces import in_pieces
+from workbench.descriptors.pieces import Stage, Staged
 from workbench.descriptors.weights import hash_of, load_into, read_state_dict
 from workbench.files import atomic_write
 
 NAME = "aerial"
 WEIGHTS = Path(__file__).parent / "aerial.safetensors"
 ARCHITECTURE = "efficientnet_lite0"
-DIM, STRIDE, MARGIN = 512, 32, 288
+DIM, STRIDE, MARGIN, LARGEST_BLOCK = 512, 32, 288, 4608
 NORMALISATION = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _FORMAT = "aerial-encoder"
 _LAST, _MIDDLE = 1280, 192
-_FINE = 3
 _LEAST, _MIDDLE_SCALE = 1e-3, 0.4
 
 
@@ -59,21 +58,30 @@ class AerialBody(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised RGB (batch, 3, rows, cols) to features (batch, 1280 + 192, rows / 32, cols / 32)."""
-        return self.late(self.early(pixels))
+        return self._ends(self.blocks[2:-1](self._stem(pixels)))
 
-    def early(self, pixels: Tensor) -> Tensor:
-        """The features at an eighth of the resolution, (batch, 40, rows / 8, cols / 8)."""
-        return self._fine(pixels) if self.training else in_pieces(self._fine, pixels, stride=8, halo=40)
+    def staged(self) -> Staged:
+        """The same in stages for large blocks."""
+        blocks = self.blocks
+        stages = (
+            Stage(self._stem, 4, 12, 512),
+            Stage(blocks[2], 8, 24, 1024),
+            Stage(blocks[3], 16, 48, 1536),
+            Stage(blocks[4], 16, 96, 2048),
+            Stage(blocks[5][:1], 32, 32, 2048),
+            Stage(blocks[5][1:], 32),
+            Stage(self._ends, 32),
+        )
+        return Staged(self, stages, early=2)
 
-    def late(self, fine: Tensor) -> Tensor:
-        """From those to the last ones."""
-        middle = self.blocks[_FINE:-1](fine)
+    def _stem(self, pixels: Tensor) -> Tensor:
+        """Down to a quarter of the resolution."""
+        return self.blocks[:2](self.bn1(self.conv_stem(pixels)))  # type: ignore[no-any-return]
+
+    def _ends(self, middle: Tensor) -> Tensor:
+        """From the last but one stage's features (batch, 192, rows, cols) to all (batch, 1472, rows, cols)."""
         last = self.bn2(self.conv_head(self.blocks[-1](middle)))
         return torch.cat([last, middle], dim=1)
-
-    def _fine(self, pixels: Tensor) -> Tensor:
-        """Down to an eighth of the resolution; a feature depends on 33 pixels around it."""
-        return self.blocks[:_FINE](self.bn1(self.conv_stem(pixels)))  # type: ignore[no-any-return]
 
 
 class AerialHead(nn.Module):
@@ -113,8 +121,9 @@ def load_aerial(weights: str | Path | None = None) -> NetworkEncoder:
     load_into(network, state, NAME)
     from workbench.descriptors.folding import folded
 
-    geometry = Geometry(DIM, STRIDE, MARGIN)
-    return NetworkEncoder(NAME, folded(network.body), geometry, hash_of(state), NORMALISATION, network.head)
+    folded(network.body)
+    geometry = Geometry(DIM, STRIDE, MARGIN, LARGEST_BLOCK)
+    return NetworkEncoder(NAME, network.body.staged(), geometry, hash_of(state), NORMALISATION, network.head)
 
 
 def save_aerial(network: AerialNetwork, path: Path, card: Mapping[str, object]) -> None:

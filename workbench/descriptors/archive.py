@@ -33,6 +33,7 @@ from workbench.imagery.rasters import Imagery
 from workbench.imagery.render import Stretch
 
 log = logging.getLogger(__name__)
+_TOGETHER = 8
 
 
 @dataclass(repr=False)
@@ -228,13 +229,21 @@ class Archive(Stored):
         """Uncentred descriptors of some of the archive's own tiles, seen as chips without surroundings."""
         chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
         chosen = chosen if self.outlines is None else chosen[:0]
-        found = []
+        chips: dict[tuple[int, ...], list[NDArray[np.uint8]]] = {}
         for number in chosen:
             try:
-                found.append(encode_alone(self.pixels(int(number)), self.encoder))
+                pixels = self.pixels(int(number))
             except RasterUnreadable as error:
                 log.warning("%s", error)
-        return np.array(found, np.float32).reshape(-1, self.manifest.dim)
+            else:
+                chips.setdefault(pixels.shape, []).append(pixels)
+        found = [np.empty((0, self.manifest.dim), np.float32)]
+        for alike in chips.values():
+            found += [
+                encode_alone(np.stack(alike[start : start + _TOGETHER]), self.encoder)
+                for start in range(0, len(alike), _TOGETHER)
+            ]
+        return np.concatenate(found)
 
     def pixels(self, number: int) -> NDArray[np.uint8]:
         """A tile's pixels as the encoder saw them: RGB uint8 (3, rows, cols), at the archive's ground resolution."""

@@ -44,7 +44,7 @@ from workbench.jobs import Progress, format_seconds, shown_progress
 log = logging.getLogger(__name__)
 _LEAST_DATA = 0.5
 _PIECE = 512
-_CACHE_MB = 256
+_CACHE_MB = 64
 _SHOWN_SKIPPED = 5
 Placed = list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]
 """The tiles that start in a block: per size, first rows and first columns."""
@@ -159,7 +159,8 @@ def estimate_archive(imagery: Imagery, manifest: Manifest, encoder: Encoder, tod
             log.warning("%s", error)
         seconds.append(time.perf_counter() - started)
     per_pixel = min(seconds) / (side / entry.scale + 2 * encoder.margin) ** 2
-    margins = (1 + 2 * encoder.margin / manifest.block) ** 2
+    rows, cols = manifest.block_of(todo[0].raster)
+    margins = (1 + 2 * encoder.margin * entry.scale / rows) * (1 + 2 * encoder.margin * entry.scale / cols)
     whole = {batch.raster for batch in todo}
     tiles = sum(manifest.grid.count(imagery[position]) for position in whole)
     pixels = sum(imagery[position].width * imagery[position].height for position in whole)
@@ -324,16 +325,16 @@ def _reasons(
 
 def _blocks_of(manifest: Manifest, raster: Raster, batch: Batch) -> list[Placed]:
     """For each block of a batch, the tiles that start in it: per size, first rows and first columns."""
-    block = manifest.block_of(batch.raster)
-    across = len(range(0, raster.width, block))
+    height, width = manifest.block_of(batch.raster)
+    across = len(range(0, raster.width, width))
     found = []
     for number in range(batch.first, batch.last):
-        top, left = number // across * block, number % across * block
+        top, left = number // across * height, number % across * width
         placed = []
         for size in manifest.grid.sizes(raster):
             rows, cols = manifest.grid.starts(raster.height, size), manifest.grid.starts(raster.width, size)
-            rows = rows[(rows >= top) & (rows < top + block)]
-            cols = cols[(cols >= left) & (cols < left + block)]
+            rows = rows[(rows >= top) & (rows < top + height)]
+            cols = cols[(cols >= left) & (cols < left + width)]
             if len(rows) and len(cols):
                 placed.append((size, rows, cols))
         if placed:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from workbench.imagery.rasters import Raster
 from workbench.imagery.render import Stretch, display_bands
 
 _PIECE = 32
+_AT_ONCE = 2**21
 # Holes look mid-grey to the encoder: near the mean of aerial imagery, so that they add little to their surroundings.
 _HOLE = 0.45
 _SUPERSAMPLE = 8
@@ -59,9 +61,13 @@ class FeatureMap:
         starts = (rows - self.row) / self.cell, (cols - self.col) / self.cell
         sizes = height / self.cell, width / self.cell
         by_row, by_col = map(tapered, starts, sizes, self.valid.shape)
-        sums = np.tensordot(np.tensordot(self.cells * self.valid, by_row, (1, 1)), by_col, (1, 1))
+        cells = np.moveaxis(self.cells, 0, 2)  # as a network lays them out: no copy
+        if not (self.valid == 1).all():
+            cells = cells * self.valid[..., None]
+        in_rows = by_row @ cells.reshape(len(cells), -1)
+        sums = by_col @ in_rows.reshape(len(rows), *cells.shape[1:])
         weights = by_row @ self.valid @ by_col.T
-        means = sums.transpose(1, 2, 0) / np.maximum(weights, 1e-9)[..., None]
+        means = sums / np.maximum(weights, 1e-9)[..., None]
         in_row, in_col = map(_overlaps, starts, sizes, self.valid.shape)
         share = in_row @ self.valid @ in_col.T / (sizes[0] * sizes[1])
         return means.astype(np.float32), share.astype(np.float32)
@@ -89,7 +95,7 @@ class Block:
     """What the encoder is to see: the pixels of some cells and of ``margin`` cells around them.
 
     Attributes:
-        pixels: RGB 0..1 with holes filled, float32 (3, rows, cols).
+        pixels: RGB with holes filled (3, rows, cols): float32 in 0..1, or uint8.
         mask: true in holes, (rows, cols).
         margin: cells of context on each side.
         row: raster row of the upper edge of the first cell without context.
@@ -99,7 +105,7 @@ class Block:
         stride: pixels as seen per cell.
     """
 
-    pixels: NDArray[np.float32]
+    pixels: NDArray[np.float32] | NDArray[np.uint8]
     mask: NDArray[np.bool_]
     margin: int
     row: float
@@ -107,6 +113,11 @@ class Block:
     cell: float
     unreadable: tuple[tuple[Window, str], ...]
     stride: int
+
+    @property
+    def unit(self) -> NDArray[np.float32]:
+        """The pixels in 0..1."""
+        return self.pixels / np.float32(255) if self.pixels.dtype == np.uint8 else self.pixels  # type: ignore[return-value]
 
 
 def encode_window(raster: Raster, window: Window, scale: float, encoder: Encoder, stretch: Stretch) -> FeatureMap:
@@ -136,13 +147,14 @@ def read_block(raster: Raster, window: Window, scale: float, encoder: Encoder, s
     right = math.ceil((window.col_off + window.width) / cell - 1e-9)
     rows, cols = bottom - top + 2 * margin, right - left + 2 * margin
     seen = Window((left - margin) * cell, (top - margin) * cell, cols * cell, rows * cell)
-    pixels, mask, unreadable = _read(raster, seen, (rows * encoder.stride, cols * encoder.stride), stretch)
+    kind = np.uint8 if _takes_bytes(encoder) else np.float32
+    pixels, mask, unreadable = _read(raster, seen, (rows * encoder.stride, cols * encoder.stride), stretch, kind)
     return Block(pixels, mask, margin, top * cell, left * cell, cell, unreadable, encoder.stride)
 
 
 def encode_block(block: Block, encoder: Encoder) -> FeatureMap:
     """The second half of `encode_window`: run the encoder, and leave out the context."""
-    return map_of(block, encoder.features(block.pixels))
+    return map_of(block, encoder.features(block.pixels if _takes_bytes(encoder) else block.unit))  # type: ignore[arg-type]
 
 
 def map_of(block: Block, features: NDArray[np.float32]) -> FeatureMap:
@@ -151,9 +163,11 @@ def map_of(block: Block, features: NDArray[np.float32]) -> FeatureMap:
     rows, cols = features.shape[1:]
     context = block.margin * block.stride // stride
     inner = slice(context, rows - context), slice(context, cols - context)
-    holes = block.mask.reshape(rows, stride, cols, stride).mean(axis=(1, 3))
-    valid = (1 - holes[inner]).astype(np.float32)
-    cells = np.ascontiguousarray(features[:, *inner])
+    cells = features[:, *inner]
+    valid = np.ones(cells.shape[1:], np.float32)
+    if block.mask.any():
+        holes = block.mask.reshape(rows, stride, cols, stride).mean(axis=(1, 3), dtype=np.float32)
+        valid -= holes[inner]
     return FeatureMap(cells, valid, block.row, block.col, block.cell * stride / block.stride, block.unreadable)
 
 
@@ -161,21 +175,24 @@ def encode_alone(pixels: NDArray[np.uint8], encoder: Encoder) -> NDArray[np.floa
     """The descriptor of a chip or photograph seen without its surroundings.
 
     Args:
-        pixels: RGB (3, rows, cols); cut to a multiple of the encoder's stride, or padded up to one cell.
+        pixels: RGB (3, rows, cols), or chips of one size (n, 3, rows, cols); cut to a multiple of the encoder's stride, or
+            padded up to one cell.
         encoder: to run.
 
     Returns:
-        float32 (dim,); comparable with tiles only after centring by the archive's second mean.
+        float32 (dim,) or (n, dim); comparable with tiles only after centring by the archive's second mean.
     """
     stride = encoder.stride
-    rows, cols = (max(stride, length // stride * stride) for length in pixels.shape[1:])
-    unit = np.full((3, rows, cols), _HOLE, np.float32)
-    part = pixels[:, :rows, :cols]
-    unit[:, : part.shape[1], : part.shape[2]] = part / np.float32(255)
-    cells = encoder.features(unit)
-    by_row, by_col = (tapered(np.zeros(1), length, length)[0] for length in cells.shape[1:])
-    pooled = np.tensordot(cells, np.outer(by_row, by_col), 2) / cells[0].size
-    return encoder.finish(pooled.astype(np.float32)[None])[0]
+    rows, cols = (max(stride, length // stride * stride) for length in pixels.shape[-2:])
+    unit = np.full((*pixels.shape[:-2], rows, cols), _HOLE, np.float32)
+    part = pixels[..., :rows, :cols]
+    unit[..., : part.shape[-2], : part.shape[-1]] = part / np.float32(255)
+    together = unit.ndim == 3 or getattr(encoder, "takes_many", False)
+    cells = encoder.features(unit) if together else np.stack([encoder.features(chip) for chip in unit])
+    by_row, by_col = (tapered(np.zeros(1), length, length)[0] for length in cells.shape[-2:])
+    pooled = (np.tensordot(cells, np.outer(by_row, by_col), 2) / (by_row.size * by_col.size)).astype(np.float32)
+    found = encoder.finish(pooled.reshape(-1, pooled.shape[-1]))
+    return found if unit.ndim == 4 else found[0]
 
 
 def tapered(starts: NDArray[np.floating], length: float, cells: int) -> NDArray[np.float32]:
@@ -200,21 +217,46 @@ def _overlaps(starts: NDArray[np.floating], length: float, cells: int) -> NDArra
     return np.clip(ends - np.maximum(starts[:, None], edges[None]), 0, 1).astype(np.float32)
 
 
+def _takes_bytes(encoder: Encoder) -> bool:
+    return getattr(encoder, "takes_bytes", False)
+
+
 def _read(
-    raster: Raster, window: Window, size: tuple[int, int], stretch: Stretch
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], tuple[tuple[Window, str], ...]]:
-    """RGB 0..1 with holes filled, the mask of holes, and what could not be read (holes as well)."""
+    raster: Raster, window: Window, size: tuple[int, int], stretch: Stretch, kind: type[np.uint8] | type[np.float32]
+) -> tuple[NDArray[Any], NDArray[np.bool_], tuple[tuple[Window, str], ...]]:
+    """RGB with holes filled, 0..1 or 0..255 by its kind, the mask of holes, and what could not be read (holes as well).
+
+    Large windows are read a run of rows at a time, so that no second copy of them is made.
+    """
     bands = display_bands(raster)
     unique = tuple(dict.fromkeys(bands))
-    try:
-        pixels = raster.read(window, size=size, bands=unique)
-        unreadable: tuple[tuple[Window, str], ...] = ()
-    except RasterUnreadable:
-        pixels, unreadable = _read_in_pieces(raster, window, size, unique)
-    mask = np.ma.getmaskarray(pixels)[0]
-    unit = stretch.of(unique).to_unit(pixels)[[unique.index(band) for band in bands]]
-    unit[:, mask] = _HOLE
-    return np.ascontiguousarray(unit), mask, unreadable
+    order = [unique.index(band) for band in bands]
+    stretch = stretch.of(unique)
+    pixels, mask = np.empty((3, *size), kind), np.empty(size, bool)
+    unreadable: list[tuple[Window, str]] = []
+    scale = window.height / size[0]
+    for top, bottom in pairwise(_runs(window, scale, size)):
+        part = Window(window.col_off, window.row_off + top * scale, window.width, (bottom - top) * scale)
+        try:
+            found = raster.read(part, size=(bottom - top, size[1]), bands=unique)
+        except RasterUnreadable:
+            found, lost = _read_in_pieces(raster, part, (bottom - top, size[1]), unique)
+            unreadable += lost
+        values = stretch.apply(found) if kind is np.uint8 else stretch.to_unit(found)
+        holes = np.ma.getmaskarray(found)[0]
+        for channel, place in enumerate(order):
+            pixels[channel, top:bottom] = values[place]
+            if holes.any():
+                pixels[channel, top:bottom][holes] = round(_HOLE * 255) if kind is np.uint8 else _HOLE
+        mask[top:bottom] = holes
+    return pixels, mask, tuple(unreadable)
+
+
+def _runs(window: Window, scale: float, size: tuple[int, int]) -> list[int]:
+    """Where the rows of a window are cut: nowhere if an output pixel is no whole number of pixels, each run then differs."""
+    whole = all(value == int(value) for value in (scale, window.row_off, window.col_off, window.width))
+    rows = max(_PIECE, int(_AT_ONCE / (window.width * scale))) if whole else size[0]
+    return [*range(0, size[0], rows), size[0]]
 
 
 def _read_in_pieces(

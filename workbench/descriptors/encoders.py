@@ -28,7 +28,9 @@ class Encoder(Protocol):
             weights have dimensions of unlike scale; ImageNet features do not gain).
         preprocessing: what else determines the result, as JSON values; recorded in the archive.
 
-    One that takes much memory may also have ``largest_block``, the most pixels on a side of a block without its margin.
+    It may also have ``largest_block``, the most pixels on a side of a block without its margin (2,048 when it does not say), and
+    ``takes_bytes``, true when `features` takes uint8 as well as float32 (a block is then a quarter as large), and
+    ``takes_many``, true when it takes several pictures at once, (n, 3, rows, cols).
     """
 
     name: str

@@ -21,15 +21,15 @@ class Layout:
 
     Attributes:
         sizes: of tiles, in pixels.
-        block: side of a block in pixels.
+        block: rows and columns of a block, in pixels.
         slots: how many there are.
     """
 
-    def __init__(self, grid: TileGrid, height: int, width: int, sizes: tuple[int, ...], block: int) -> None:
+    def __init__(self, grid: TileGrid, height: int, width: int, sizes: tuple[int, ...], block: tuple[int, int]) -> None:
         self.sizes, self.block = sizes, block
-        self._down, self._across = -(-height // block), -(-width // block)
-        self._rows = [_Axis(grid.starts(height, size), block, self._down) for size in sizes]
-        self._cols = [_Axis(grid.starts(width, size), block, self._across) for size in sizes]
+        self._down, self._across = -(-height // block[0]), -(-width // block[1])
+        self._rows = [_Axis(grid.starts(height, size), block[0], self._down) for size in sizes]
+        self._cols = [_Axis(grid.starts(width, size), block[1], self._across) for size in sizes]
         counts = sum(np.outer(rows.counts, cols.counts) for rows, cols in zip(self._rows, self._cols, strict=True))
         self._offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         self.slots = int(self._offsets[-1])

@@ -18,7 +18,7 @@ from workbench.imagery.rasters import Raster
 from workbench.imagery.render import Stretch, fit_stretch
 
 FORMAT = "workbench-archive"
-VERSION = 3
+VERSION = 4
 _OLDEST = 3
 BLOCK = 2048
 BLOCKS_PER_BATCH = 4
@@ -104,6 +104,7 @@ class Manifest:
     code_kind: str = "itq"
     code_bits: int = 512
     codes_only: bool = False
+    even: bool = False
 
     @property
     def orientations(self) -> int:
@@ -116,14 +117,22 @@ class Manifest:
             if raster.imported is not None:
                 yield from (Batch(position, first, first + 1) for first in range(raster.imported.batches))
                 continue
-            block = self.block_of(position)
-            blocks = len(range(0, raster.height, block)) * len(range(0, raster.width, block))
+            rows, cols = self.block_of(position)
+            blocks = len(range(0, raster.height, rows)) * len(range(0, raster.width, cols))
             for first in range(0, blocks, self.blocks_per_batch):
                 yield Batch(position, first, min(blocks, first + self.blocks_per_batch))
 
-    def block_of(self, raster: int) -> int:
-        """Side of a block in pixels of a raster; ``block`` counts pixels as the encoder sees them."""
-        return max(1, round(self.block * self.rasters[raster].scale))
+    def block_of(self, raster: int) -> tuple[int, int]:
+        """Rows and columns of a raster's blocks, at most ``block`` pixels as the encoder sees them.
+
+        Where blocks are ``even``, a raster is cut into like parts, so that none at its end is little more than context.
+        """
+        entry = self.rasters[raster]
+        most = max(1, round(self.block * entry.scale))
+        if not self.even:
+            return most, most
+        rows, cols = (-(-length // -(-length // most)) for length in (entry.height, entry.width))
+        return rows, cols
 
     def check_same(self, other: Manifest) -> None:
         """Raise unless ``other`` would add tiles of the same kind.
@@ -206,6 +215,7 @@ def with_dates(manifest: Manifest, dates: Mapping[str, str]) -> Manifest:
 
 def new_manifest(encoder: Encoder, weights: Path | None, grid: TileGrid, rasters: tuple[RasterEntry, ...]) -> Manifest:
     """The manifest of an archive about to be built."""
+    block = getattr(encoder, "largest_block", BLOCK)
     return Manifest(
         encoder=encoder.name,
         weights_hash=encoder.weights_hash,
@@ -214,9 +224,10 @@ def new_manifest(encoder: Encoder, weights: Path | None, grid: TileGrid, rasters
         standardise=encoder.standardise,
         preprocessing=json.loads(json.dumps(encoder.preprocessing)),
         grid=grid,
-        block=min(BLOCK, getattr(encoder, "largest_block", BLOCK)),
-        blocks_per_batch=BLOCKS_PER_BATCH,
+        block=block,
+        blocks_per_batch=1 if block > BLOCK else BLOCKS_PER_BATCH,
         rasters=rasters,
+        even=True,
     )
 
 

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torchvision
 from numpy.typing import NDArray
 
 from workbench.descriptors.folding import folded, fused
-from workbench.descriptors.pieces import in_pieces
+from workbench.descriptors.pieces import Stage, Staged
 from workbench.descriptors.weights import hash_of, load_into, read_state_dict
 from workbench.errors import WeightsUnavailable
 from workbench.jobs import cpu_threads
@@ -23,7 +24,7 @@ from workbench.jobs import cpu_threads
 log = logging.getLogger(__name__)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TIMM = "timm/"
-_STRIP, _HALO = 256, 32
+_BLOCK = 2048
 _SAME = 1e-3
 _WINDOW = 128
 _MARGINS = (64, 96, 128, 192, 256, 384)
@@ -38,11 +39,13 @@ class Geometry:
         dim: length of a descriptor.
         stride: pixels per cell of its feature map.
         margin: pixels of context beyond which a cell's features do not change.
+        block: pixels on a side of the largest block, without its margin, that is run in 2 GB of memory in bfloat16.
     """
 
     dim: int
     stride: int
     margin: int
+    block: int = _BLOCK
 
 
 class NetworkEncoder:
@@ -50,7 +53,7 @@ class NetworkEncoder:
 
     Args:
         name: recorded in archives.
-        body: from (batch, 3, rows, cols) to (batch, raw, rows / stride, cols / stride).
+        body: from (batch, 3, rows, cols) to (batch, raw, rows / stride, cols / stride), in stages if its blocks are large.
         geometry: of the body.
         weights_hash: of all weights.
         normalisation: mean and standard deviation that the network was trained with.
@@ -58,6 +61,7 @@ class NetworkEncoder:
     """
 
     standardise = False
+    takes_bytes = takes_many = True
 
     def __init__(
         self,
@@ -77,36 +81,44 @@ class NetworkEncoder:
         self.preprocessing: dict[str, object] = {"mean": list(mean), "std": list(std), "dtype": dtype}
         self._dtype = torch.bfloat16 if self._bfloat16 else torch.float32
         self._mean, self._std = (torch.tensor(values, device=self._device)[:, None, None] for values in (mean, std))
+        self.largest_block = geometry.block if self._bfloat16 else max(_BLOCK, geometry.block * 2 // 3)
         body = body.eval().requires_grad_(False).to(self._device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._body = fused(body) if self._device == "cpu" else body
         self._head = None if head is None else head.eval().requires_grad_(False)
 
-    def features(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The network's last feature map, (3, rows, cols) to (raw, rows / stride, cols / stride)."""
-        torch.set_num_threads(cpu_threads())
-        with torch.inference_mode():
-            cells = self._body(self._normalised(pixels))[0]
-        return cells.float().cpu().numpy()  # type: ignore[no-any-return]
+    def features(self, pixels: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The network's last feature map, (3, rows, cols) to (raw, rows / stride, cols / stride).
 
-    def features_and_early(self, pixels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """`features`, and those of the network's first layers (early, rows / 8, cols / 8 or so); None where it is one piece."""
-        body: Any = self._body
-        if not hasattr(body, "early"):
+        Args:
+            pixels: RGB, float32 in 0..1 or uint8; or several pictures of one size, (n, 3, rows, cols), for as many maps.
+        """
+        torch.set_num_threads(cpu_threads())
+        batch = torch.from_numpy(pixels.reshape(-1, *pixels.shape[-3:])).to(self._device)
+        with torch.inference_mode():
+            staged = isinstance(self._body, Staged)
+            cells = self._body(batch, self._normalised) if staged else self._body(self._normalised(batch))
+        found: NDArray[np.float32] = cells.float().cpu().numpy()
+        return found if pixels.ndim == 4 else found[0]
+
+    def features_and_early(
+        self, pixels: NDArray[np.float32] | NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """`features`, and those of the network's first layers (early, rows / 8, cols / 8 or so); None where there are none."""
+        body = self._body
+        if not isinstance(body, Staged) or not body.early:
             return self.features(pixels), None
         torch.set_num_threads(cpu_threads())
+        batch = torch.from_numpy(pixels)[None].to(self._device)
         with torch.inference_mode():
-            early = body.early(self._normalised(pixels))
-            cells = body.late(early)
+            early = body.run(batch, 0, body.early, self._normalised)
+            cells = body.run(early, body.early)
         return cells[0].float().cpu().numpy(), early[0].float().cpu().numpy()
 
-    def _normalised(self, pixels: NDArray[np.float32]) -> torch.Tensor:
-        """A block as the network wants it; strip by strip, since a copy of a whole block is a tenth of all memory."""
-        batch = torch.empty((1, *pixels.shape), dtype=self._dtype, device=self._device)
-        batch = batch.to(memory_format=torch.channels_last)
-        for top in range(0, pixels.shape[1], _STRIP):
-            strip = torch.from_numpy(pixels[:, top : top + _STRIP]).to(self._device)
-            batch[0, :, top : top + _STRIP] = strip.sub(self._mean).div_(self._std)
-        return batch
+    def _normalised(self, batch: torch.Tensor) -> torch.Tensor:
+        """Pixels (n, 3, rows, cols) as the network wants them."""
+        whole = 1.0 if batch.is_floating_point() else 255.0
+        unit = torch.addcmul(-self._mean / self._std, batch.float(), 1 / (whole * self._std))
+        return unit.to(self._dtype).contiguous(memory_format=torch.channels_last)
 
     def finish(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
         """Mean features (n, raw) to descriptors (n, dim), in float32."""
@@ -124,48 +136,56 @@ class _Network:
     hub_file: str
 
 
-class _Pieced(torch.nn.Module):
-    """Layers in order, of which the first, down to some stride, are run in pieces."""
+_Table = tuple[tuple[int, int, int, int | None], ...]
+"""Of each stage of layers in order: the first layer that is not in it any more, stride, halo and piece."""
+_RESNET18: _Table = ((5, 4, 24, 512), (6, 8, 32, 1024), (7, 16, 64, 2048), (8, 32, 0, None))
+_RESNETS: _Table = ((5, 4, 32, 512), (6, 8, 64, 1024), (7, 16, 192, 2048), (8, 32, 0, None))
+_SQUEEZENET: _Table = ((5, 4, 16, 512), (8, 8, 32, 1024), (13, 16, 96, 2048))
+_MOBILENET: _Table = ((4, 4, 12, 512), (7, 8, 24, 1024), (14, 16, 112, 2048), (19, 32, 0, None))
 
-    def __init__(self, layers: list[torch.nn.Module], fine: int, stride: int) -> None:
-        super().__init__()
-        self._stride = stride
-        self.fine, self.rest = torch.nn.Sequential(*layers[:fine]), torch.nn.Sequential(*layers[fine:])
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.late(self.early(pixels))
+def _staged(layers: torch.nn.Sequential, table: _Table, early: int = 0) -> Staged:
+    starts = [0, *(stop for stop, *_ in table)]
+    stages = [
+        Stage(partial(_run, layers, start, stop), stride, halo, piece)
+        for start, (stop, stride, halo, piece) in zip(starts, table, strict=False)
+    ]
+    return Staged(layers, stages, early)
 
-    def early(self, pixels: torch.Tensor) -> torch.Tensor:
-        return in_pieces(self.fine, pixels, stride=self._stride, halo=_HALO)
 
-    def late(self, fine: torch.Tensor) -> torch.Tensor:
-        return self.rest(fine)  # type: ignore[no-any-return]
+def _run(layers: torch.nn.Sequential, start: int, stop: int, values: torch.Tensor) -> torch.Tensor:
+    """Some of the layers, as they are now: others may have taken the place of those that were there."""
+    return layers[start:stop](values)  # type: ignore[no-any-return]
+
+
+def _resnet18_body(network: Any) -> torch.nn.Module:
+    return _staged(torch.nn.Sequential(*list(network.children())[:-2]), _RESNET18, early=1)
 
 
 def _resnet_body(network: Any) -> torch.nn.Module:
-    return _Pieced(list(network.children())[:-2], fine=5, stride=4)
+    return _staged(torch.nn.Sequential(*list(network.children())[:-2]), _RESNETS, early=1)
 
 
 def _squeezenet_body(network: Any) -> torch.nn.Module:
     # Padding makes the map exactly rows / 16 x cols / 16, so that cells fall on the same grid in every block.
     network.features[0].padding = (1, 1)
-    return network.features  # type: ignore[no-any-return]
+    return _staged(network.features, _SQUEEZENET)
 
 
 def _mobilenet_body(network: Any) -> torch.nn.Module:
-    return _Pieced(list(network.features), fine=7, stride=8)
+    return _staged(network.features, _MOBILENET, early=2)
 
 
 _models = torchvision.models
 _NETWORKS = {
-    "resnet18": _Network(_models.resnet18, _resnet_body, Geometry(512, 32, 224), "resnet18-f37072fd.pth"),
-    "resnet34": _Network(_models.resnet34, _resnet_body, Geometry(512, 32, 288), "resnet34-b627a593.pth"),
+    "resnet18": _Network(_models.resnet18, _resnet18_body, Geometry(512, 32, 224, 4608), "resnet18-f37072fd.pth"),
+    "resnet34": _Network(_models.resnet34, _resnet_body, Geometry(512, 32, 288, 4608), "resnet34-b627a593.pth"),
     "resnet50": _Network(_models.resnet50, _resnet_body, Geometry(2048, 32, 256), "resnet50-11ad3fa6.pth"),
     "squeezenet1_1": _Network(
-        _models.squeezenet1_1, _squeezenet_body, Geometry(512, 16, 128), "squeezenet1_1-b8a52dc0.pth"
+        _models.squeezenet1_1, _squeezenet_body, Geometry(512, 16, 128, 3072), "squeezenet1_1-b8a52dc0.pth"
     ),
     "mobilenet_v2": _Network(
-        _models.mobilenet_v2, _mobilenet_body, Geometry(1280, 32, 192), "mobilenet_v2-7ebf99e0.pth"
+        _models.mobilenet_v2, _mobilenet_body, Geometry(1280, 32, 192, 4608), "mobilenet_v2-7ebf99e0.pth"
     ),
 }
 TORCHVISION = tuple(_NETWORKS)

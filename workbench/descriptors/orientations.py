@@ -9,6 +9,7 @@ from workbench.descriptors.encoders import ORIENTATIONS, Encoder
 from workbench.errors import QueryInvalid
 
 COUNTS = (1, 4, 8)
+_LARGEST_BLOCK = 2048
 
 
 class Oriented:
@@ -31,7 +32,8 @@ class Oriented:
         self._encoder, self._count = encoder, orientations
         self.name, self.weights_hash, self.dim = encoder.name, encoder.weights_hash, encoder.dim
         self.stride, self.margin, self.standardise = encoder.stride, encoder.margin, encoder.standardise
-        self.largest_block: int = getattr(encoder, "largest_block", 1 << 30)
+        self.takes_bytes: bool = getattr(encoder, "takes_bytes", False)
+        self.largest_block = min(_LARGEST_BLOCK, getattr(encoder, "largest_block", _LARGEST_BLOCK))
         self.preprocessing: dict[str, object] = {**encoder.preprocessing, ORIENTATIONS: orientations}
 
     def features(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -120,9 +120,12 @@ class Raster:
         window = self.window if window is None else window
         chosen = [self.bands[position] for position in (range(len(self.bands)) if bands is None else bands)]
         rows, cols = size or (round(window.height), round(window.width))
+        part = overlap(window, self.width, self.height)
+        if part == window:
+            data, mask = read_inside(self, window, (rows, cols), chosen)
+            return np.ma.MaskedArray(data, np.broadcast_to(mask, data.shape).copy())
         data = np.zeros((len(chosen), rows, cols), self.dtype)
         mask = np.ones((rows, cols), bool)
-        part = overlap(window, self.width, self.height)
         if part is not None:
             row, col, height, width = target(part, window, rows, cols)
             inner_data, inner_mask = read_inside(self, part, (height, width), chosen)

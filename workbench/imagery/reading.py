@@ -114,12 +114,12 @@ def _read_bands(
         for path in dict.fromkeys(band.path for band in chosen):
             places = [place for place, band in enumerate(chosen) if band.path == path]
             dataset = dataset_of(path, allow_vrt=raster.is_vrt)
-            data[places] = dataset.read(
-                [chosen[place].number for place in places],
-                window=window,
-                out_shape=(len(places), *data.shape[1:]),
-                resampling=resampling,
-            )
+            numbers = [chosen[place].number for place in places]
+            if len(places) == len(data):
+                dataset.read(numbers, out=data, window=window, resampling=resampling)
+            else:
+                shape = (len(places), *data.shape[1:])
+                data[places] = dataset.read(numbers, window=window, out_shape=shape, resampling=resampling)
             if raster.has_mask:
                 mask |= dataset.dataset_mask(window=window, out_shape=mask.shape) == 0
             if raster.alpha:

@@ -212,7 +212,7 @@ def _other_date(archive: Archive, flights: Flights, block: Block) -> Block:
     seen = Window(block.col - edge, block.row - edge, width * scale, height * scale)
     place = archive.imagery[flights.place]
     pixels, holes = view_of(flights.other, place, seen, (height, width), flights.stretch, flights.aligned.shift)
-    lit = np.where(holes | block.mask, block.pixels, flights.aligned.lit(pixels))
+    lit = np.where(holes | block.mask, block.unit, flights.aligned.lit(pixels))
     return Block(lit, holes | block.mask, block.margin, block.row, block.col, block.cell, (), stride)
 
 
