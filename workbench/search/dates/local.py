@@ -80,9 +80,9 @@ class Usual:
 def seen(block: Block, encoder: Encoder) -> Seen:
     """Run the encoder over a block."""
     if isinstance(encoder, Layered):
-        features, early = encoder.features_and_early(block.pixels)
+        features, early = encoder.features_and_early(block.unit)
     else:
-        features, early = encoder.features(block.pixels), None
+        features, early = encoder.features(block.unit), None
     deep = map_of(block, features)
     return Seen(deep, deep if early is None else map_of(block, early), block.cell / block.stride)
 
