@@ -11,7 +11,7 @@ import pytest
 from widgets.conftest import say
 
 from workbench.search.refine import METHODS
-from workbench.session import QUEUES, Session
+from workbench.session import OBJECT_QUEUES, QUEUES, Session
 from workbench.widgets.gallery import Gallery
 from workbench.widgets.status import StatusLine
 from workbench.widgets.toolbar import METHOD_WORDS, QUEUE_WORDS, Toolbar
@@ -48,10 +48,10 @@ def test_every_queue_can_be_chosen_once_there_is_what_it_is_made_from(
     session: Session, parts: tuple[Gallery, Toolbar, StatusLine]
 ) -> None:
     _, toolbar, _ = parts
-    assert [each["id"] for each in toolbar.queues] == ["", *QUEUES] == list(QUEUE_WORDS)
+    assert [each["id"] for each in toolbar.queues] == ["", *QUEUES, *OBJECT_QUEUES] == list(QUEUE_WORDS)
     assert all(each["name"] and each["says"] and each["why"] for each in toolbar.queues)
     marked(session)
-    assert [each["id"] for each in toolbar.queues if each["why"]] == ["disagreement"]
+    assert [each["id"] for each in toolbar.queues if each["why"]] == ["disagreement", *OBJECT_QUEUES]
     for queue in ("similar", "uncertain", "diverse", "mistakes", "audit"):
         say(toolbar, do="queue", name=queue)
         assert toolbar.queue == session.queue == queue and not session.alarm
