@@ -36,7 +36,8 @@ class EncoderUnet(nn.Module):
         super().__init__()
         self.encoder: nn.Module = encoder
         for module in encoder.modules():
-            if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
+            # Not those that pad in a way of their own.
+            if type(module) is nn.Conv2d and module.groups == module.in_channels > 1:
                 module.__class__ = Depthwise
         *skips, below = encoder.out_channels[1:]
         self.decoder = _decoder(below, skips, widths)
