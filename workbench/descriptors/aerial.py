@@ -19,7 +19,7 @@ from workbench.files import atomic_write
 NAME = "aerial"
 WEIGHTS = Path(__file__).parent / "aerial.safetensors"
 ARCHITECTURE = "efficientnet_lite0"
-DIM, STRIDE, MARGIN, LARGEST_BLOCK = 512, 32, 288, 4608
+DIM, STRIDE, MARGIN, LARGEST_BLOCK = 512, 32, 288, 4096
 NORMALISATION = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _FORMAT = "aerial-encoder"
 _LAST, _MIDDLE = 1280, 192
@@ -66,8 +66,8 @@ class AerialBody(nn.Module):
         stages = (
             Stage(self._stem, 4, 12, 512),
             Stage(blocks[2], 8, 24, 1024),
-            Stage(blocks[3], 16, 48, 1536),
-            Stage(blocks[4], 16, 96, 2048),
+            Stage(blocks[3], 16, 48, 1024),
+            Stage(blocks[4], 16, 96, 1536),
             Stage(blocks[5][:1], 32, 32, 2048),
             Stage(blocks[5][1:], 32),
             Stage(self._ends, 32),

@@ -178,14 +178,14 @@ def _mobilenet_body(network: Any) -> torch.nn.Module:
 
 _models = torchvision.models
 _NETWORKS = {
-    "resnet18": _Network(_models.resnet18, _resnet18_body, Geometry(512, 32, 224, 4608), "resnet18-f37072fd.pth"),
-    "resnet34": _Network(_models.resnet34, _resnet_body, Geometry(512, 32, 288, 4608), "resnet34-b627a593.pth"),
+    "resnet18": _Network(_models.resnet18, _resnet18_body, Geometry(512, 32, 224, 4096), "resnet18-f37072fd.pth"),
+    "resnet34": _Network(_models.resnet34, _resnet_body, Geometry(512, 32, 288, 4096), "resnet34-b627a593.pth"),
     "resnet50": _Network(_models.resnet50, _resnet_body, Geometry(2048, 32, 256), "resnet50-11ad3fa6.pth"),
     "squeezenet1_1": _Network(
         _models.squeezenet1_1, _squeezenet_body, Geometry(512, 16, 128, 3072), "squeezenet1_1-b8a52dc0.pth"
     ),
     "mobilenet_v2": _Network(
-        _models.mobilenet_v2, _mobilenet_body, Geometry(1280, 32, 192, 4608), "mobilenet_v2-7ebf99e0.pth"
+        _models.mobilenet_v2, _mobilenet_body, Geometry(1280, 32, 192, 4096), "mobilenet_v2-7ebf99e0.pth"
     ),
 }
 TORCHVISION = tuple(_NETWORKS)
