@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "workbench"
 LOOP = ("imagery", "descriptors", "search", "labels", "segmentation")
 SESSION = ("tile_map", "layers", "marks", "resume", "audits", "state", "teaching", "controls", "looking", "searching")
-SESSION = (*SESSION, "comparing", "scorers", "telling", "asking", "reviewing", "session")
+SESSION = (*SESSION, "comparing", "scorers", "telling", "asking", "objects", "reviewing", "session")
 ROOMS = (*LOOP, *SESSION, "demo", "widgets", "__main__")
 FOR_ALL = {"errors", "files", "jobs"}
 WIDGETS_SEE = {"workbench.session", "workbench.jobs", "workbench.errors", "workbench.imagery.render"}
