@@ -43,7 +43,7 @@ def train(bench: Bench, *, epochs: int, map_after: bool) -> None:
     """Start a training from the toolbar, of quick epochs."""
     menu = bench.menu("train")
     menu.get_by_label("Chip size").fill("64")
-    menu.get_by_label("or").fill(str(epochs))
+    menu.get_by_role("spinbutton", name="or epochs").fill(str(epochs))
     menu.get_by_label("map all imagery when trained").set_checked(map_after)
     menu.get_by_role("button", name="Train", exact=True).click()
     expect(menu).to_be_hidden()
