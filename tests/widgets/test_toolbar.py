@@ -208,6 +208,7 @@ def test_P15_every_verb_that_fails_says_so_in_the_status_and_to_its_menu(
         "train_here",
         "map_here",
         "resume_here",
+        "choose_scorer",
     ]
     for verb in verbs:
         monkeypatch.setattr(type(session), verb, broken(getattr(type(session), verb)))
@@ -217,6 +218,7 @@ def test_P15_every_verb_that_fails_says_so_in_the_status_and_to_its_menu(
         "add class": {"name": "a"},
         "colour": {"name": "a", "colour": "#000000"},
         "queue": {"name": "similar"},
+        "method": {"method": "linear", "small_tiles": False},
         "layer": {"number": 0, "shown": True},
         "opacity": {"number": 0, "share": 1},
         "stretch": {"name": "x"},
