@@ -123,6 +123,15 @@ def test_sizes_that_make_no_split_are_refused(wrong: dict[str, float]) -> None:
         split_blocks(grid(2, 2), **({"block_m": 10.0, "buffer_m": 1.0} | wrong))
 
 
+def test_a_side_gets_its_share_of_each_class_and_not_only_of_the_chips() -> None:
+    """A harbour: four chips of a hundred have nine tenths of all boats."""
+    boats = np.ones(100)
+    boats[[0, 1, 10, 11]] = 225
+    for seed in range(5):
+        split = split_blocks(grid(10, 10), block_m=10, buffer_m=0, seed=seed, presence=boats[:, None])
+        assert 0.1 < boats[split == "validation"].sum() / boats.sum() < 0.35
+
+
 def test_presence_of_another_length_is_refused() -> None:
     with pytest.raises(ShapeMismatch):
         split_blocks(grid(2, 2), block_m=10, buffer_m=1, presence=np.ones((3, 1)))

@@ -226,7 +226,7 @@ def _split(
         validation=validation,
         test=test,
         seed=seed,
-        presence=[[str(number) in record["pixels"] for number in (0, *(c.id for c in classes))] for record in records],
+        presence=[[record["pixels"].get(str(n), 0) for n in (0, *(c.id for c in classes))] for record in records],
         worlds=worlds,
     )
     return [str(side) for side in split]

@@ -28,8 +28,8 @@ def split_blocks(
     """Divide chips into training, validation and test by square blocks of ground.
 
     Of many random choices of blocks, in one to five clumps a side, the one is taken in which most classes are on all
-    sides, then the one closest to the shares asked for that loses the fewest chips to the buffer (Roberts et al. 2017,
-    Ecography 40: 913-929, on why blocks and buffers).
+    sides, then the one closest to the shares asked for, of chips and of each class, that loses the fewest chips to the
+    buffer (Roberts et al. 2017, Ecography 40: 913-929, on why blocks and buffers).
 
     Args:
         bounds: (min x, min y, max x, max y) of each chip in ground metres of one CRS, shape (n, 4).
@@ -39,7 +39,7 @@ def split_blocks(
         validation: share of the chips to hold back while training, in [0, 1).
         test: share of the chips to hold back until training is over, in [0, 1).
         seed: of the random choices.
-        presence: which classes each chip shows, bool, shape (n, classes).
+        presence: how much of each class each chip shows, in any unit at least 0, or only whether, shape (n, classes).
         worlds: number of the coordinate system of each chip, shape (n,): chips of different ones are never neighbours.
 
     Returns:
@@ -52,7 +52,7 @@ def split_blocks(
     """
     boxes = np.asarray(bounds, np.float64).reshape(-1, 4)
     world = np.zeros(len(boxes), np.int64) if worlds is None else np.asarray(worlds, np.int64)
-    shows = np.ones((len(boxes), 1), bool) if presence is None else np.asarray(presence, bool)
+    shows = np.ones((len(boxes), 1)) if presence is None else np.asarray(presence, np.float64)
     if not len(boxes) == len(world) == len(shows):
         raise ShapeMismatch(f"{len(boxes)} chips, {len(world)} worlds, {len(shows)} rows of presence: expected equal.")
     if not block_m > 0 or not buffer_m >= 0 or not (validation >= 0 and test >= 0 and validation + test < 1):
@@ -108,19 +108,23 @@ def _best_choice(
     blocks: NDArray[np.int64],
     block_of: NDArray[np.int64],
     near: NDArray[np.int64],
-    shows: NDArray[np.bool_],
+    shows: NDArray[np.float64],
     shares: Mapping[str, float],
     seed: int,
 ) -> NDArray[np.str_]:
     """The side of each chip in the best of many choices of blocks."""
     random = np.random.default_rng(seed)
     everywhere = shows.any(axis=0)
+    parts = shows[:, everywhere] / shows[:, everywhere].sum(axis=0)
     best: tuple[tuple[float, float], NDArray[np.str_]] | None = None
     for _ in range(_CANDIDATES if shares else 1):
         split = _choice(blocks, block_of, near, shares, random)
         sides = [split == side for side in (*shares, "train")]
         missing = (everywhere & ~np.logical_and.reduce([shows[side].any(axis=0) for side in sides])).sum()
-        off = sum(abs(side.mean() - share) / share for side, share in zip(sides, shares.values(), strict=False))
+        off = sum(
+            (abs(side.mean() - share) + np.abs(parts[side].sum(axis=0) - share).mean()) / share
+            for side, share in zip(sides, shares.values(), strict=False)
+        )
         # A side without any chip is worse than any class missing.
         empty = sum(not side.any() for side in sides) * (shows.shape[1] + 1)
         score = (float(missing + empty), float(off + (split == "buffer").mean()))
