@@ -179,10 +179,12 @@ def test_a_training_that_runs_is_not_called_interrupted_and_its_folder_is_taken(
 _KILL_AND_KILL_AGAIN = """
 import os, random, signal, sys, time
 from pathlib import Path
+import torch
 from workbench.segmentation import loop, train
 from workbench.segmentation.interrupted import CHECKPOINT, read_checkpoint
 from workbench.segmentation.unet import load_model
 
+torch.set_num_threads(1)  # a pool of threads does not outlive a fork: children would wait for it for ever
 loop.STEPS_PER_EPOCH, loop.KEEP_EVERY_S = (2, 2), 0.0
 chips, out = sys.argv[1], Path(sys.argv[2])
 
@@ -229,6 +231,7 @@ def test_P34_twenty_kills_leave_a_checkpoint_each_time_and_the_weights_it_would_
         capture_output=True,
         text=True,
         check=False,
+        timeout=400,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     one, two = weights(tmp_path / "whole"), weights(tmp_path / "killed")
