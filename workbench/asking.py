@@ -31,7 +31,7 @@ PER_DRAW = 10
 _AT_A_TIME = {"audit": PER_DRAW, "mistakes": PAGE, "diverse": PAGE}
 _USUAL = 50
 _SHORTLIST = 10_000
-_SUSPECT = 2 / 3
+_SUSPECT = 0.6
 _LIKELY = 4
 """From how many times as many of the best tiles those to outline are chosen."""
 _PER_OUTLINE = 2.0
