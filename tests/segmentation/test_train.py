@@ -218,8 +218,8 @@ def test_rare_classes_are_in_half_of_the_crops(make_chips: MakeChips):
 
 
 def test_crops_keep_image_and_mask_together(make_chips: MakeChips):
-    random = np.random.default_rng(0)
-    mask = random.integers(0, 2, (96, 80)).astype(np.uint8)
+    blocks = np.random.default_rng(0).integers(0, 2, (12, 10)).astype(np.uint8)
+    mask = np.kron(blocks, np.ones((8, 8), np.uint8))  # wider than the blur that crops may get
     chips = make_chips([(np.stack([mask * 200 + 20] * 3), mask, "train")])
     crops = Crops(load_samples(chips, "train", Normalisation((0.4,) * 3, (0.2,) * 3)), 1, 32, seed=0)
     batch = crops.batch(64)
@@ -229,7 +229,7 @@ def test_crops_keep_image_and_mask_together(make_chips: MakeChips):
 
 
 def test_chips_smaller_than_a_crop_are_filled_with_ignore(make_chips: MakeChips):
-    chips = make_chips([(*blocks_image(0, size=48), "train")])
+    chips = make_chips([(*blocks_image(0, size=32), "train")])  # also smaller than a crop that is zoomed in
     crops = Crops(load_samples(chips, "train", fit_normalisation(chips)), 1, 64, seed=0)
     masks = crops.batch(8).masks
     assert masks.shape == (8, 64, 64) and (masks == 255).flatten(1).any(dim=1).all() and (masks != 255).any()
