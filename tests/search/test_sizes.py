@@ -68,8 +68,10 @@ def test_a_positive_names_its_best_part_and_a_negative_too_but_never_a_labelled_
 
 
 @pytest.mark.slow
-def test_small_tiles_speak_for_large_ones_of_the_scene_at_little_cost(tmp_path: Path) -> None:
-    """No gain is left since marks that are alike count together; an option, and not the rule."""
+@pytest.mark.xfail(
+    reason="since marks that are alike count together, small tiles add nothing to large ones on this scene"
+)
+def test_small_objects_of_the_scene_rank_better_than_with_large_tiles_alone(tmp_path: Path) -> None:
     scene = paint_scene(tmp_path, size=1536, progress=Progress())
     archive = build_archive(scene.imagery, tmp_path / "a", tile=(SMALL, LARGE), stride=32, progress=Progress())
     import rasterio
@@ -93,4 +95,4 @@ def test_small_tiles_speak_for_large_ones_of_the_scene_at_little_cost(tmp_path: 
             both = np.stack([vectors[large] @ alone.weights, best[large]])[:, free]
             plain, ours = average_precision(rank(both, np.repeat(truth[free][None], 2, axis=0)))
             gains.append(ours - plain)
-    assert np.mean(gains) > -0.05
+    assert np.mean(gains) > 0.02
